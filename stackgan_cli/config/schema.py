@@ -1,0 +1,105 @@
+"""The configuration of a run, from preset to resolved `config.yaml`. Torch-free; every key is documented here once.
+
+Lengths of time are in optimisation steps or in epochs (one epoch = the training images seen once), learning rates per step,
+sizes in pixels. Run-time concerns (device, workspace, when to stop) are flags of the command line, not keys.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from stackgan_cli.config.archs import ArchConfig, Frozen, PositiveInt
+
+Rate = Annotated[float, Field(gt=0)]
+
+
+class DataConfig(Frozen):
+    """Where images and captions come from, and how an item is drawn."""
+
+    cache: str = "cub"
+    """Name of a cache under `caches/` of the workspace, or a path to one."""
+    flip: bool = True
+    """Mirror each image with probability 1/2."""
+    random_crop: bool = True
+    """Random crop of 64/76 of the side (256 of 304 px), else the centre."""
+    residency: Literal["auto", "device", "ram", "mmap"] = "auto"
+    """Where the images wait: GPU memory, host memory, or the file itself. All three give identical batches."""
+
+
+class OptimConfig(Frozen):
+    """One optimiser a phase, all of the same kind."""
+
+    kind: Literal["adam", "rmsprop"] = "adam"
+    lr: Rate = 2e-4
+    lr_discriminator: Rate | None = None
+    """Learning rate of discriminators; None takes `lr`."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    decay_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    decay_every: Annotated[float, Field(gt=0)] | None = None
+    """Epochs between two multiplications of the learning rate by `decay_factor`; None keeps it constant."""
+    decay_after: Annotated[float, Field(ge=0)] = 0
+    """Epochs before the first decay interval begins."""
+
+
+class TrainConfig(Frozen):
+    """How long, how large and in which arithmetic."""
+
+    steps: PositiveInt | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Give exactly one of `steps` and `epochs`."""
+    batch_size: PositiveInt = 64
+    accumulate: PositiveInt = 1
+    """Split each batch into this many parts whose gradients are added up, to save memory."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    channels_last: Literal["auto", "on", "off"] = "auto"
+    optim: OptimConfig = OptimConfig()
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the averaged generator that is saved and sampled from; 0 keeps none."""
+    seed: int = 0
+    tick_steps: PositiveInt = 100
+    """Steps between two lines of the log, sample grids and resumable states."""
+    weights_every: PositiveInt = 10
+    """Ticks between two weights files; the last one is always written."""
+    keep_weights: PositiveInt = 5
+    """How many weights files to keep; the newest is `weights/latest.safetensors`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("steps: give exactly one of train.steps and train.epochs (set the other to null)")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate: must divide train.batch_size ({self.batch_size}), not {self.accumulate}")
+        return self
+
+
+class SamplesConfig(Frozen):
+    """The grid that is drawn at every tick: a row a caption, fixed noise."""
+
+    captions: tuple[str, ...] = ()
+    """Empty takes one caption of each of the first held-out images."""
+    rows: PositiveInt = 6
+    columns: PositiveInt = 6
+
+
+class RequiresConfig(Frozen):
+    """What has to exist before: the name of a preset (made when absent), or a path to a run or weights file."""
+
+    text_encoder: str | None = None
+    stage1: str | None = None
+
+
+class RunConfig(Frozen):
+    """Everything that decides what a run computes."""
+
+    name: str = ""
+    """Name of the preset this came from."""
+    summary: str = ""
+    paper: str = ""
+    """Paper, section and table that the preset follows."""
+    model: ArchConfig
+    data: DataConfig = DataConfig()
+    train: TrainConfig
+    samples: SamplesConfig = SamplesConfig()
+    requires: RequiresConfig = RequiresConfig()

@@ -1,0 +1,114 @@
+"""What a training step is, as data: players (`Phase`), their moves (`Turn`), and the losses (`Objective`).
+
+The loop (training/loop.py) owns batches, precision, backward, gradient averaging, stepping and EMA; an objective owns the
+maths. An objective never calls `backward` and never reads a value off the device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One player: the parameters that move together.
+
+    `through_draw`: its loss is differentiated through the generator forward (`Objective.draw`), so that forward keeps its graph.
+    `ema`: the module of which the loop keeps an averaged copy (ticks after each step of this phase), or None.
+    `before_step`: called after backward and gradient averaging, before the optimiser steps (clipping, zeroed biases).
+    """
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    through_draw: bool = False
+    ema: nn.Module | None = None
+    before_step: Callable[[], None] | None = None
+
+    @property
+    def params(self) -> list[nn.Parameter]:
+        return [p for module in self.modules for p in module.parameters()]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A move of `phase`. Equal `(batch, draw)` share one batch and one generator forward; a new number means fresh ones."""
+
+    phase: str
+    batch: int = 0
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the feed must put into a batch. `images` are side lengths in pixels."""
+
+    images: tuple[int, ...] = (64,)
+    text: bool = True
+    captions_per_embedding: int = 1
+    """The embedding of an item is the mean over this many of its captions, drawn without replacement."""
+    wrong: Literal["none", "text", "image"] = "none"
+    """A caption vector, or an image, of another class than the item's."""
+    characters: bool = False
+    """Character codes (B, 201) of one caption an item."""
+    distinct_classes: bool = False
+    """Every item of a batch is of another class (structured joint embedding)."""
+
+
+@dataclass
+class Batch:
+    """`images[r]` (B, 3, r, r) in [-1, 1], channels_last; `text` (B, T); `characters` (B, 201) uint8; `class_ids` (B,) int64."""
+
+    images: dict[int, Tensor] = field(default_factory=dict)
+    text: Tensor | None = None
+    wrong_images: dict[int, Tensor] = field(default_factory=dict)
+    wrong_text: Tensor | None = None
+    characters: Tensor | None = None
+    class_ids: Tensor | None = None
+    rows: Tensor | None = None
+    """Dataset rows of the items (B,) int64: which image each one is."""
+
+    @property
+    def size(self) -> int:
+        for value in (*self.images.values(), self.text, self.characters):
+            if value is not None:
+                return value.shape[0]
+        raise AssertionError("an empty batch has no size")
+
+
+class Noise(Protocol):
+    """Keyed random numbers on the training device (runtime.Noise)."""
+
+    def normal(self, *shape: int) -> Tensor: ...
+    def truncated_normal(self, *shape: int) -> Tensor:
+        """Standard normal restricted to (-2, 2)."""
+        ...
+    def uniform(self, *shape: int) -> Tensor: ...
+
+
+class Objective(ABC):
+    """A game between phases. `modules` names everything that has state, frozen networks included."""
+
+    modules: Mapping[str, nn.Module]
+    phases: tuple[Phase, ...]
+    needs: Needs
+
+    @abstractmethod
+    def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
+        """The moves of training step `step` (from 0)."""
+
+    @abstractmethod
+    def draw(self, batch: Batch, noise: Noise) -> Any:
+        """The forward passes that the turns of one `(batch, draw)` share. The loop sets grad mode around it."""
+
+    @abstractmethod
+    def loss(self, phase: str, draw: Any) -> dict[str, Tensor]:
+        """Scalars: `"total"` is differentiated, the others are logged."""
+
+    def remember(self, step: int, seen: Mapping[str, Tensor]) -> dict[str, float] | None:
+        """Host scalars that the next `turns` needs (the one permitted device sync), or None."""
+        return None

@@ -1,0 +1,36 @@
+"""The architectures, in one hand-written table. A new one is a config class, a model file, a line here and a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from stackgan_cli.config.archs import Frozen
+from stackgan_cli.errors import ConfigError, did_you_mean
+from stackgan_cli.objectives.base import Objective
+
+
+@dataclass(frozen=True)
+class ArchSpec:
+    """`build(config)` makes the networks by name (`generator`, `discriminator`, ...); `objective(config, networks)` their game."""
+
+    name: str
+    config: type[Frozen]
+    build: Callable[[Any], dict[str, nn.Module]]
+    objective: Callable[[Any, dict[str, nn.Module]], Objective]
+    paper: str
+
+
+ARCHS: tuple[ArchSpec, ...] = ()
+
+
+def find(name: str) -> ArchSpec:
+    """The architecture called `name`. Raises ConfigError, with a suggestion, when there is none."""
+    for spec in ARCHS:
+        if spec.name == name:
+            return spec
+    names = [spec.name for spec in ARCHS]
+    raise ConfigError(f"unknown architecture {name!r}{did_you_mean(name, names)}", where="model.arch", hint=f"one of: {', '.join(names)}")

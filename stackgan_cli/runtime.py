@@ -1,0 +1,191 @@
+"""The machine: device, precision, seeds, the torchrun environment, gradient averaging and the stop flag."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from stackgan_cli.errors import EnvironmentProblem
+
+
+def key_seed(*key: int | str) -> int:
+    """A 63-bit seed that depends on every part of `key` and on nothing else (stable across processes and versions)."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class Noise:
+    """Random numbers keyed by what they are for, so that no generator state has to be stored to resume exactly."""
+
+    def __init__(self, *key: int | str, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.generator = torch.Generator(self.device).manual_seed(key_seed(*key))
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device)
+
+    def truncated_normal(self, *shape: int) -> Tensor:
+        """Standard normal restricted to (-2, 2), by inverting the distribution function (no rejection, no device sync)."""
+        tail = 0.022750131948179195  # P(x < -2)
+        u = self.uniform(*shape).double() * (1 - 2 * tail) + tail
+        return torch.special.ndtri(u).clamp_(-2.0, 2.0).float()
+
+
+def reseed(*key: int | str) -> None:
+    """Reseed torch's global generators (dropout) for one turn."""
+    torch.manual_seed(key_seed(*key))
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` is the GPU of this rank when there is one, else the CPU. Raises EnvironmentProblem for a device that is absent."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EnvironmentProblem(f"unknown device {name!r}", hint="use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise EnvironmentProblem(
+                f"device {name!r} was asked for, but PyTorch {torch.__version__} sees no GPU",
+                hint="use --device cpu, or run `stackgan doctor`",
+            )
+        index = device.index if device.index is not None else World.from_environment().local_rank
+        if index >= torch.cuda.device_count():
+            raise EnvironmentProblem(f"device cuda:{index} does not exist: there are {torch.cuda.device_count()} GPUs")
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    return device
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); without it bfloat16 is many times slower."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx"))
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How networks are run: weights, optimisers, EMA and losses are float32 whatever this says."""
+
+    name: str
+    autocast: torch.dtype | None
+
+    @classmethod
+    def pick(cls, name: str, device: torch.device) -> Precision:
+        """`auto` is bf16 on a GPU that has it, else fp32. `bf16` on a CPU without the instructions is refused."""
+        if name == "auto":
+            modern = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+            name = "bf16" if modern else "fp32"
+        if name == "bf16" and device.type == "cpu" and not cpu_has_bf16():
+            raise EnvironmentProblem(
+                "this CPU has no bfloat16 instructions, and emulating them is many times slower than float32",
+                where="train.precision",
+                hint="use train.precision=fp32",
+            )
+        torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = name in ("tf32", "bf16")
+        return cls(name, torch.bfloat16 if name == "bf16" else None)
+
+    @contextmanager
+    def __call__(self, device: torch.device) -> Iterator[None]:
+        """The context in which networks are run."""
+        with torch.autocast(device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            yield
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that torchrun started (one of one without it)."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def from_environment(cls) -> World:
+        get = os.environ.get
+        return cls(int(get("RANK", "0")), int(get("WORLD_SIZE", "1")), int(get("LOCAL_RANK", "0")))
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def start(self, device: torch.device) -> None:
+        """Join the process group, when there is one."""
+        if self.size > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+    def average_gradients(self, params: Sequence[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over the ranks: one flat all-reduce."""
+        if self.size == 1:
+            return
+        grads = [p.grad for p in params if p.grad is not None]
+        flat = torch.cat([g.reshape(-1) for g in grads])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for grad, piece in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+            grad.copy_(piece.view(grad.shape))
+
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
+        """Give every rank the tensors of rank 0."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether `flag` is set on any rank."""
+        if self.size == 1:
+            return flag
+        shared = torch.tensor([int(flag)], device=device)
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+        return bool(shared.item())
+
+
+class StopFlag:
+    """Remembers SIGINT or SIGTERM so that the loop can stop in good order; a second signal acts at once."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopFlag:
+        for number in self.SIGNALS:
+            self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
+        self._restore()
+
+    @property
+    def exit_code(self) -> int | None:
+        """130 after SIGINT, 143 after SIGTERM, None when no signal came."""
+        return None if self.signal is None else 128 + self.signal
