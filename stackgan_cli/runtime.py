@@ -25,22 +25,31 @@ def key_seed(*key: int | str) -> int:
 
 
 class Noise:
-    """Random numbers keyed by what they are for, so that no generator state has to be stored to resume exactly."""
+    """Random numbers keyed by what they are for, so that no generator state has to be stored to resume exactly.
 
-    def __init__(self, *key: int | str, device: torch.device | str = "cpu") -> None:
+    The first axis of every shape is the batch. Numbers are drawn for the whole batch, of which this object is part
+    `part` of `parts`: so noise does not depend on how a batch is split over ranks or accumulated slices.
+    """
+
+    def __init__(self, *key: int | str, device: torch.device | str = "cpu", part: int = 0, parts: int = 1) -> None:
         self.device = torch.device(device)
         self.generator = torch.Generator(self.device).manual_seed(key_seed(*key))
+        self.part, self.parts = part, parts
 
-    def normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.device)
+    def _draw(self, make: Callable[..., Tensor], batch: int, rest: tuple[int, ...]) -> Tensor:
+        whole = make((batch * self.parts, *rest), generator=self.generator, device=self.device)
+        return whole[self.part * batch : (self.part + 1) * batch]
 
-    def uniform(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self.generator, device=self.device)
+    def normal(self, batch: int, *rest: int) -> Tensor:
+        return self._draw(torch.randn, batch, rest)
 
-    def truncated_normal(self, *shape: int) -> Tensor:
+    def uniform(self, batch: int, *rest: int) -> Tensor:
+        return self._draw(torch.rand, batch, rest)
+
+    def truncated_normal(self, batch: int, *rest: int) -> Tensor:
         """Standard normal restricted to (-2, 2), by inverting the distribution function (no rejection, no device sync)."""
         tail = 0.022750131948179195  # P(x < -2)
-        u = self.uniform(*shape).double() * (1 - 2 * tail) + tail
+        u = self.uniform(batch, *rest).double() * (1 - 2 * tail) + tail
         return torch.special.ndtri(u).clamp_(-2.0, 2.0).float()
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from torch import Tensor, nn
+
+from stackgan_cli.data.batch import Batch as Batch
+from stackgan_cli.data.batch import Needs as Needs
 
 
 @dataclass(frozen=True)
@@ -43,51 +46,15 @@ class Turn:
     draw: int = 0
 
 
-@dataclass(frozen=True)
-class Needs:
-    """What the feed must put into a batch. `images` are side lengths in pixels."""
-
-    images: tuple[int, ...] = (64,)
-    text: bool = True
-    captions_per_embedding: int = 1
-    """The embedding of an item is the mean over this many of its captions, drawn without replacement."""
-    wrong: Literal["none", "text", "image"] = "none"
-    """A caption vector, or an image, of another class than the item's."""
-    characters: bool = False
-    """Character codes (B, 201) of one caption an item."""
-    distinct_classes: bool = False
-    """Every item of a batch is of another class (structured joint embedding)."""
-
-
-@dataclass
-class Batch:
-    """`images[r]` (B, 3, r, r) in [-1, 1], channels_last; `text` (B, T); `characters` (B, 201) uint8; `class_ids` (B,) int64."""
-
-    images: dict[int, Tensor] = field(default_factory=dict)
-    text: Tensor | None = None
-    wrong_images: dict[int, Tensor] = field(default_factory=dict)
-    wrong_text: Tensor | None = None
-    characters: Tensor | None = None
-    class_ids: Tensor | None = None
-    rows: Tensor | None = None
-    """Dataset rows of the items (B,) int64: which image each one is."""
-
-    @property
-    def size(self) -> int:
-        for value in (*self.images.values(), self.text, self.characters):
-            if value is not None:
-                return value.shape[0]
-        raise AssertionError("an empty batch has no size")
-
-
 class Noise(Protocol):
     """Keyed random numbers on the training device (runtime.Noise)."""
 
-    def normal(self, *shape: int) -> Tensor: ...
-    def truncated_normal(self, *shape: int) -> Tensor:
+    def normal(self, batch: int, *rest: int) -> Tensor: ...
+    def truncated_normal(self, batch: int, *rest: int) -> Tensor:
         """Standard normal restricted to (-2, 2)."""
         ...
-    def uniform(self, *shape: int) -> Tensor: ...
+
+    def uniform(self, batch: int, *rest: int) -> Tensor: ...
 
 
 class Objective(ABC):
