@@ -1,0 +1,303 @@
+"""The workspace (caches and runs), a run's folder, its weights and its resumable state.
+
+    runs/NAME/  config.yaml  environment.json  log.jsonl  metrics.jsonl  samples/  weights/  state/
+
+Weights are safetensors, complete, with the resolved configuration in their metadata: enough to sample from. State is what else a
+resumed training needs (live networks, optimisers, averages, step, memory); it loads with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stackgan_cli import __version__
+from stackgan_cli.config.presets import diff, dump, load_config
+from stackgan_cli.config.schema import RunConfig
+from stackgan_cli.errors import DataError, MismatchError, UsageError, did_you_mean
+from stackgan_cli.files import replacing, write_json, write_text
+
+WEIGHTS_FORMAT = "stackgan-weights-1"
+STATE_FORMAT = "stackgan-state-1"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds `caches/` and `runs/`."""
+
+    root: Path
+
+    @classmethod
+    def locate(cls, root: Path | None = None) -> Workspace:
+        """`root`, else $STACKGAN_HOME, else the current folder."""
+        return cls(Path(root or os.environ.get("STACKGAN_HOME") or ".").expanduser())
+
+    @property
+    def caches(self) -> Path:
+        return self.root / "caches"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def encoders(self) -> Path:
+        return self.root / "encoders"
+
+    def encoder_path(self, encoder_hash: str) -> Path:
+        """Where the text encoder of this hash is kept, so that runs trained on its vectors can carry it."""
+        return self.encoders / f"{encoder_hash[:8]}.safetensors"
+
+    def cache_names(self) -> list[str]:
+        """Names of the prepared caches (text vectors, which are their siblings, left out), newest first."""
+        paths = [path for path in self.caches.glob("*.h5") if "." not in path.stem]
+        return [path.stem for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+    def cache_path(self, name: str) -> Path:
+        """The cache called `name`, or at the path `name`. Raises DataError, telling what is there, when it is absent."""
+        path = Path(name).expanduser()
+        if path.suffix == ".h5" or len(path.parts) > 1:
+            if path.is_file():
+                return path
+            raise DataError("no such cache", where=path, hint="stackgan prepare --help")
+        path = self.caches / f"{name}.h5"
+        if path.is_file():
+            return path
+        there = self.cache_names()
+        if there:
+            raise DataError(
+                f"the cache {name!r} has not been prepared; {', '.join(there)} {'is' if len(there) == 1 else 'are'} there",
+                where=self.caches,
+                hint=f"stackgan prepare {name}, or use what is there with data.cache={there[0]}",
+            )
+        raise DataError(f"the cache {name!r} has not been prepared", where=self.caches, hint=f"stackgan prepare {name}")
+
+    def run_names(self) -> list[str]:
+        """Names of the runs, newest first."""
+        paths = [path.parent for path in self.runs.glob("*/config.yaml")]
+        return [path.name for path in sorted(paths, key=_touched, reverse=True)]
+
+    def find_run(self, name: str) -> Run:
+        """The run called `name`, or in the folder `name`. Raises UsageError with a suggestion."""
+        for folder in (self.runs / name, Path(name).expanduser()):
+            if (folder / "config.yaml").is_file():
+                return Run(folder)
+        names = self.run_names()
+        hint = f"runs here: {', '.join(names)}" if names else "no runs here yet: stackgan train --preset demo-stage1"
+        raise UsageError(f"no run called {name!r}{did_you_mean(name, names)}", where=self.runs, hint=hint)
+
+    def newest_run(self, arch: str | None = None, *, without: str | None = None) -> Run | None:
+        """The newest run that has weights and is of (or is not of) an architecture."""
+        for name in self.run_names():
+            run = Run(self.runs / name)
+            kind = run.config.model.arch
+            if run.latest_weights() and kind != without and (arch is None or kind == arch):
+                return run
+        return None
+
+
+def _touched(folder: Path) -> float:
+    latest = folder / "weights" / "latest.safetensors"
+    return (latest if latest.exists() else folder / "config.yaml").stat().st_mtime
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers of a run may depend on besides its configuration."""
+    return {
+        "stackgan": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "argv": sys.argv,
+    }
+
+
+class Run:
+    """One run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._config: RunConfig | None = None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def config(self) -> RunConfig:
+        if self._config is None:
+            self._config = load_config(str(self.folder / "config.yaml"))
+        return self._config
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "state" / "latest.pt"
+
+    @classmethod
+    def open_or_create(cls, folder: Path, config: RunConfig) -> Run:
+        """The run in `folder`, made when absent. Raises MismatchError (exit 5) when it was started with another configuration."""
+        run = cls(folder)
+        if (folder / "config.yaml").is_file():
+            changed = diff(run.config, config)
+            if changed:
+                raise MismatchError(
+                    f"this run was started with another configuration: {'; '.join(changed)}",
+                    where=folder,
+                    hint="give the new run a name of its own with --name, or drop the change",
+                )
+            return run
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        (folder / "weights").mkdir(exist_ok=True)
+        (folder / "state").mkdir(exist_ok=True)
+        write_json(folder / "environment.json", environment())
+        write_text(folder / "config.yaml", dump(config))
+        run._config = config
+        return run
+
+    # -- log ----------------------------------------------------------------------------------------------------------------
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The training log; a last line that a kill cut off is left out."""
+        if not self.log_path.is_file():
+            return []
+        lines = []
+        for line in self.log_path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def rewind_log(self, step: int) -> None:
+        """Forget lines after `step`: they belong to training that was lost with a kill and is done again."""
+        kept = [line for line in self.log_lines() if line["step"] <= step]
+        write_text(self.log_path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def append_log(self, line: Mapping[str, Any]) -> None:
+        with self.log_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    # -- state --------------------------------------------------------------------------------------------------------------
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Atomically replace the resumable state."""
+        with replacing(self.state_path) as temporary:
+            torch.save({"format": STATE_FORMAT, **state}, temporary)
+
+    def load_state(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+        """The last saved state, or None before the first. Executes nothing; raises DataError when the file is damaged."""
+        if not self.state_path.is_file():
+            return None
+        try:
+            state = torch.load(self.state_path, map_location=device, weights_only=True)
+        except Exception as error:
+            raise DataError(
+                f"the resumable state cannot be read ({type(error).__name__})",
+                where=self.state_path,
+                hint="remove it to start this run again from the beginning",
+            ) from error
+        if state.get("format") != STATE_FORMAT:
+            raise DataError(f"not a {STATE_FORMAT} file", where=self.state_path)
+        return state
+
+    # -- weights ------------------------------------------------------------------------------------------------------------
+
+    def latest_weights(self) -> Path | None:
+        path = self.folder / "weights" / "latest.safetensors"
+        return path if path.is_file() else None
+
+    def save_weights(self, tensors: Mapping[str, Tensor], *, step: int, text_encoder: Mapping[str, Any] | None, keep: int) -> Path:
+        """Write `weights/STEP.safetensors` and make `latest` name it; older ones beyond `keep` are removed."""
+        path = self.folder / "weights" / f"step-{step:08d}.safetensors"
+        write_weights(path, tensors, config=self.config, step=step, text_encoder=text_encoder)
+        latest = path.with_name("latest.safetensors")
+        with replacing(latest) as temporary:
+            os.link(path, temporary)
+        for old in sorted(path.parent.glob("step-*.safetensors"))[:-keep]:
+            old.unlink()
+        return path
+
+    def status(self) -> dict[str, Any]:
+        """Where this run stands, from its log and files (the networks are not read)."""
+        lines = self.log_lines()
+        last = lines[-1] if lines else {}
+        step, total = last.get("step", 0), last.get("total_steps")
+        weights = self.latest_weights()
+        return {
+            "name": self.name,
+            "preset": self.config.name,
+            "arch": self.config.model.arch,
+            "cache": self.config.data.cache,
+            "step": step,
+            "total_steps": total,
+            "finished": total is not None and step >= total,
+            "weights": str(weights) if weights else None,
+            "losses": last.get("losses", {}),
+        }
+
+
+def write_weights(
+    path: Path, tensors: Mapping[str, Tensor], *, config: RunConfig, step: int, text_encoder: Mapping[str, Any] | None
+) -> None:
+    """Atomically write a weights file. Tensors are stored contiguous, on the CPU."""
+    metadata = {
+        "format": WEIGHTS_FORMAT,
+        "stackgan": __version__,
+        "step": str(step),
+        "config": config.model_dump_json(),
+        "text_encoder": json.dumps(text_encoder) if text_encoder else "",
+    }
+    with replacing(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weights file: its configuration, the step it was written at, and what is known of its text encoder."""
+
+    path: Path
+    config: RunConfig
+    step: int
+    text_encoder: dict[str, Any] | None
+    """`{"hash", "config"}`; the tensors of the encoder are under `text_encoder.` when they are in the file."""
+
+    @classmethod
+    def open(cls, path: Path) -> Weights:
+        """Read the header. Raises MismatchError when it is not a weights file of ours."""
+        if not path.is_file():
+            raise UsageError("no such weights file", where=path)
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+        except SafetensorError as error:
+            raise MismatchError(
+                f"not a readable safetensors file ({error})", where=path, hint="published checkpoints are converted with `stackgan import`"
+            ) from None
+        if metadata.get("format") != WEIGHTS_FORMAT:
+            raise MismatchError(f"not a {WEIGHTS_FORMAT} file", where=path, hint="weights files are in runs/NAME/weights")
+        config = RunConfig.model_validate_json(metadata["config"])
+        encoder = json.loads(metadata["text_encoder"]) if metadata.get("text_encoder") else None
+        return cls(path, config, int(metadata["step"]), encoder)
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under `prefix.`, without it."""
+        with safe_open(self.path, "pt") as file:
+            return {key[len(prefix) + 1 :]: file.get_tensor(key) for key in file.keys() if key.startswith(f"{prefix}.")}  # noqa: SIM118

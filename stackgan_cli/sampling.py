@@ -1,0 +1,133 @@
+"""Weights file to generator; captions and seeds to images.
+
+Every image has a seed of its own, so it can be made again alone: its noise does not depend on what it was drawn with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stackgan_cli import registry
+from stackgan_cli.errors import MismatchError, UsageError
+from stackgan_cli.interop.text_encoder import TextEncoder
+from stackgan_cli.models.interface import Generator
+from stackgan_cli.runs import Weights
+from stackgan_cli.runtime import Noise, Precision
+
+
+def noise_of(generator: Generator, seeds: Sequence[int], device: torch.device | str) -> dict[str, Tensor]:
+    """The noise inputs of one image a seed, stacked. Drawn on the CPU, so a seed means the same image on every device."""
+    each = [generator.draw_noise(1, Noise("image", seed)) for seed in seeds]
+    return {name: torch.cat([noise[name] for noise in each]).to(device) for name in each[0]}
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """(B, 3, S, S) in [-1, 1] to uint8 (B, S, S, 3)."""
+    scaled = images.float().clamp(-1, 1).add(1).mul(127.5).round_().byte()
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+@torch.no_grad()
+def render(
+    generator: Generator,
+    text: Tensor | None,
+    seeds: Sequence[int],
+    *,
+    device: torch.device | str,
+    mean: bool = False,
+    noise: Mapping[str, Tensor] | None = None,
+    batch_size: int = 32,
+    precision: Precision | None = None,
+) -> dict[int, np.ndarray]:
+    """Images of every scale: {side: uint8 (N, side, side, 3)}.
+
+    `text` (N, T) goes row by row with `seeds`. `mean` leaves out the noise of conditioning augmentation. `noise` replaces
+    the inputs of those names. The generator is run in evaluation mode (running BatchNorm statistics) and left in the mode it was in.
+    """
+    device = torch.device(device)
+    run = precision or Precision("fp32", None)
+    was_training = generator.training
+    generator.eval()
+    chunks: list[dict[int, np.ndarray]] = []
+    try:
+        for start in range(0, len(seeds), batch_size):
+            part = slice(start, start + batch_size)
+            inputs = noise_of(generator, seeds[part], device)
+            if noise is not None:
+                inputs |= {name: value[part].to(device) for name, value in noise.items()}
+            if mean:
+                inputs = {name: value for name, value in inputs.items() if name == "z"}
+            with run(device):
+                output = generator(None if text is None else text[part].to(device), inputs)
+            chunks.append({side: to_uint8(images) for side, images in output.images.items()})
+    finally:
+        generator.train(was_training)
+    return {side: np.concatenate([chunk[side] for chunk in chunks]) for side in chunks[0]}
+
+
+@dataclass
+class Sampler:
+    """A generator ready to sample from, with the text encoder it understands (None for an unconditional model)."""
+
+    weights: Weights
+    generator: Generator
+    encoder: TextEncoder | None
+    device: torch.device
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | str = "cpu", *, text_encoder: Path | None = None, force: bool = False) -> Sampler:
+        """Open a weights file.
+
+        Raises MismatchError when the text encoder is neither in the file nor given, or when the one given is another
+        than the one it was trained with (unless `force`).
+        """
+        weights = Weights.open(path)
+        model = weights.config.model
+        networks = registry.find(model.arch).build(model)
+        generator = networks.get("generator")
+        if not isinstance(generator, Generator):
+            raise UsageError(
+                f"these weights are a {model.arch}, which draws no images", where=path, hint="name a text-to-image run with --run"
+            )
+        generator.load_state_dict(weights.tensors("generator"))
+        generator.to(device).requires_grad_(False).eval()
+        return cls(weights, generator, cls._encoder(weights, text_encoder, force), torch.device(device))
+
+    @staticmethod
+    def _encoder(weights: Weights, path: Path | None, force: bool) -> TextEncoder | None:
+        if weights.text_encoder is None:
+            return None
+        if path is None:
+            encoder = TextEncoder.inside(weights)
+            if encoder is None:
+                raise MismatchError(
+                    f"these weights do not carry their text encoder (hash {weights.text_encoder['hash'][:8]})",
+                    where=weights.path,
+                    hint="give its file with --text-encoder",
+                )
+            return encoder
+        encoder = TextEncoder.load(path)
+        if encoder.hash != weights.text_encoder["hash"] and not force:
+            raise MismatchError(
+                f"trained with text encoder {weights.text_encoder['hash'][:8]}, but this one is {encoder.hash[:8]}",
+                where=path,
+                hint="use the encoder it was trained with, or --force to sample all the same",
+            )
+        return encoder
+
+    def vectors(self, captions: Sequence[str]) -> Tensor:
+        """(N, T) float32 on the device. Raises UsageError for an unconditional model."""
+        if self.encoder is None:
+            raise UsageError("this model is unconditional: it takes no captions", where=self.weights.path)
+        return torch.from_numpy(self.encoder.encode(captions, device=self.device)).to(self.device)
+
+    def sample(self, captions: Sequence[str] | None, seeds: Sequence[int], *, mean: bool = False) -> dict[int, np.ndarray]:
+        """One image a seed (caption i with seed i): {side: uint8 (N, side, side, 3)}, coarse to fine."""
+        text = None if captions is None else self.vectors(captions)
+        return render(self.generator, text, seeds, device=self.device, mean=mean)

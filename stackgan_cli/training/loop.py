@@ -1,0 +1,281 @@
+"""The one training loop. It names no architecture: a step is the turns of an objective (objectives/base.py).
+
+Everything random is keyed by (seed, step, batch, draw), so a run that is killed at any moment continues from its last state to the
+same bits. Nothing inside a step reads a value off the device; a tick does, once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stackgan_cli.config.schema import TrainConfig
+from stackgan_cli.data.feed import Feed
+from stackgan_cli.errors import Diverged
+from stackgan_cli.objectives.base import Objective, Phase, Turn
+from stackgan_cli.runs import Run
+from stackgan_cli.runtime import Noise, Precision, StopFlag, World, reseed
+from stackgan_cli.training.meters import Meters
+from stackgan_cli.training.optim import MovingAverage, base_rate, decay_at, make_optimizer
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What is known every `train.tick_steps` steps."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    losses: dict[str, float]
+    images_per_second: float
+    seconds_left: float
+    memory_gib: float
+
+    def line(self) -> dict[str, Any]:
+        """A line of `log.jsonl`."""
+        losses = {name: float(f"{value:.6g}") for name, value in self.losses.items()}
+        rate = round(self.images_per_second, 2)
+        return {
+            "step": self.step,
+            "total_steps": self.total_steps,
+            "epoch": round(self.epoch, 4),
+            "losses": losses,
+            "images_per_second": rate,
+        }
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    step: int
+    total_steps: int
+    seconds: float
+    stopped: str
+    """`finished`, `stop-after` or `signal`."""
+
+
+class Player:
+    """A phase with its optimiser and, perhaps, the average of its generator."""
+
+    def __init__(self, phase: Phase, config: TrainConfig) -> None:
+        self.phase = phase
+        self.params = phase.params
+        self.base_rate = base_rate(phase, config.optim)
+        self.optimizer = make_optimizer(self.params, config.optim, self.base_rate)
+        self.average = MovingAverage(phase.ema, config.ema) if phase.ema is not None and config.ema > 0 else None
+
+
+class Trainer:
+    """Networks, players and randomness of one run: everything between two ticks."""
+
+    def __init__(self, objective: Objective, feed: Feed, config: TrainConfig, *, device: torch.device, world: World | None = None) -> None:
+        self.objective, self.feed, self.config, self.device = objective, feed, config, device
+        self.world = world or World()
+        self.precision = Precision.pick(config.precision, device)
+        for module in objective.modules.values():
+            module.to(device)
+            if config.channels_last == "on" or (config.channels_last == "auto" and _wants_channels_last(module)):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.world.broadcast([*module.parameters(), *module.buffers()])
+            module.train()
+        self.players = {phase.name: Player(phase, config) for phase in objective.phases}
+        self.meters = Meters()
+        self.memory: dict[str, float] = {}
+        self.step = 0
+
+    # -- one step -----------------------------------------------------------------------------------------------------------
+
+    def run_step(self) -> None:
+        """One optimisation step: all turns of the objective."""
+        step, turns = self.step, self.objective.turns(self.step, self.memory)
+        differentiated = {(turn.batch, turn.draw) for turn in turns if self.players[turn.phase].phase.through_draw}
+        drawn: dict[tuple[int, int], Any] = {}
+        seen: dict[str, Tensor] = {}
+        for index, turn in enumerate(turns):
+            player, key = self.players[turn.phase], (turn.batch, turn.draw)
+            player.optimizer.zero_grad(set_to_none=True)
+            for slice_ in range(self.config.accumulate):
+                draw = drawn.get(key)
+                if draw is None:
+                    self._only_trainable(turns, key)
+                    with nullcontext() if key in differentiated else torch.no_grad():
+                        draw = self._draw(turn, slice_)
+                    if self.config.accumulate == 1:
+                        drawn[key] = draw
+                self._only_trainable([turn])
+                reseed(self.config.seed, "loss", step, index, self._part(slice_))
+                with self.precision(self.device):
+                    losses = self.objective.loss(turn.phase, draw)
+                (losses["total"] / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
+                for name, value in losses.items():
+                    label = turn.phase if name == "total" else f"{turn.phase}/{name}"
+                    self.meters.add(label, value)
+                    seen[label] = value.detach()
+            self._move(player)
+        self.memory.update(self.objective.remember(step, seen) or {})
+        self.step += 1
+
+    def _draw(self, turn: Turn, slice_: int) -> Any:
+        part, parts = self._part(slice_), self.world.size * self.config.accumulate
+        batch = self.feed.batch(self.step, turn.batch, part, parts)
+        noise = Noise(self.config.seed, "noise", self.step, turn.batch, turn.draw, device=self.device, part=part, parts=parts)
+        reseed(self.config.seed, "draw", self.step, turn.batch, turn.draw, part)
+        with self.precision(self.device):
+            return self.objective.draw(batch, noise)
+
+    def _part(self, slice_: int) -> int:
+        return self.world.rank * self.config.accumulate + slice_
+
+    def _only_trainable(self, turns: Sequence[Turn], key: tuple[int, int] | None = None) -> None:
+        """Let only the phases of `turns` have gradients (for a draw: those that are differentiated through it), so that no
+        gradient of a weight is computed to be thrown away."""
+        active = {
+            turn.phase for turn in turns if key is None or ((turn.batch, turn.draw) == key and self.players[turn.phase].phase.through_draw)
+        }
+        for name, player in self.players.items():
+            if name not in active:
+                for param in player.params:
+                    param.requires_grad_(False)
+        for name in active:
+            for param in self.players[name].params:
+                param.requires_grad_(True)
+
+    def _move(self, player: Player) -> None:
+        self.world.average_gradients(player.params)
+        if player.phase.before_step is not None:
+            player.phase.before_step()
+        rate = player.base_rate * decay_at(self.epoch, self.config.optim)
+        for group in player.optimizer.param_groups:
+            group["lr"] = rate
+        player.optimizer.step()
+        if player.average is not None:
+            player.average.update()
+
+    @property
+    def epoch(self) -> float:
+        return self.step * self.feed.batch_size / len(self.feed)
+
+    # -- state --------------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything that continues this training bit for bit."""
+        return {
+            "step": self.step,
+            "memory": self.memory,
+            "modules": {name: module.state_dict() for name, module in self.objective.modules.items()},
+            "optimizers": {name: player.optimizer.state_dict() for name, player in self.players.items()},
+            "averages": {name: player.average.module.state_dict() for name, player in self.players.items() if player.average},
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        for name, module in self.objective.modules.items():
+            module.load_state_dict(state["modules"][name])
+        for name, player in self.players.items():
+            player.optimizer.load_state_dict(state["optimizers"][name])
+            if player.average:
+                player.average.module.load_state_dict(state["averages"][name])
+        self.step, self.memory = state["step"], dict(state["memory"])
+
+    def sampling_module(self, name: str) -> nn.Module:
+        """The module to sample from and to save: its average where one is kept."""
+        module = self.objective.modules[name]
+        averages = [p.average.module for p in self.players.values() if p.average is not None and p.phase.ema is module]
+        return averages[0] if averages else module
+
+
+def _wants_channels_last(module: nn.Module) -> bool:
+    return any(isinstance(child, nn.Conv2d) for child in module.modules())
+
+
+def total_steps(config: TrainConfig, num_images: int, batch_size: int | None = None) -> int:
+    """Optimisation steps of a whole run over a split of `num_images`."""
+    if config.steps is not None:
+        return config.steps
+    assert config.epochs is not None
+    return max(1, math.ceil(config.epochs * num_images / (batch_size or config.batch_size)))
+
+
+def train(
+    trainer: Trainer,
+    run: Run,
+    *,
+    save_weights: Callable[[Trainer], None],
+    on_tick: Callable[[Trainer, Tick], None] = lambda trainer, tick: None,
+    stop: StopFlag | None = None,
+    stop_after: float | None = None,
+    save_seconds: float = 60.0,
+) -> TrainReport:
+    """Train until the end of the schedule, a signal, or `stop_after` seconds; continue from the run's state when it has one.
+
+    `save_weights(trainer)` writes a weights file. State is saved at the first tick, at ticks at least `save_seconds` apart, and at
+    every stop. Raises Diverged (exit 7) when a loss is not finite: the last good state stays.
+    """
+    config, world = trainer.config, trainer.world
+    state = run.load_state(trainer.device)
+    if state is not None:
+        trainer.load(state)
+        del state
+    if world.is_main:
+        run.rewind_log(trainer.step)
+    end = total_steps(config, len(trainer.feed), trainer.feed.batch_size)
+    started = tick_started = last_save = time.monotonic()
+    first, tick_first = trainer.step, trainer.step
+    reason = "finished"
+
+    def tick() -> None:
+        nonlocal tick_started, tick_first
+        losses = trainer.meters.read()
+        now = time.monotonic()
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        if bad:
+            raise Diverged(
+                f"{', '.join(bad)} became non-finite before step {trainer.step}",
+                where=run.folder,
+                hint="the last good state was kept; try a smaller train.optim.lr, or train.precision=fp32",
+            )
+        rate = (trainer.step - tick_first) * trainer.feed.batch_size / max(now - tick_started, 1e-9)
+        left = (end - trainer.step) * trainer.feed.batch_size / rate if rate else math.inf
+        memory = torch.cuda.max_memory_allocated(trainer.device) / 2**30 if trainer.device.type == "cuda" else 0.0
+        report = Tick(trainer.step, end, trainer.epoch, losses, rate, left, memory)
+        if world.is_main:
+            run.append_log(report.line())
+            on_tick(trainer, report)
+        tick_started, tick_first = time.monotonic(), trainer.step
+
+    def save() -> None:
+        nonlocal last_save
+        if world.is_main:
+            run.save_state(trainer.state())
+        last_save = time.monotonic()
+
+    while trainer.step < end:
+        trainer.run_step()
+        timed_out = stop_after is not None and time.monotonic() - started >= stop_after
+        at_tick = trainer.step % config.tick_steps == 0 or trainer.step == end
+        if world.size == 1 or at_tick or trainer.step % 10 == 0:
+            if world.any(stop is not None and stop.signal is not None, trainer.device):
+                reason = "signal"
+            elif world.any(timed_out, trainer.device):
+                reason = "stop-after"
+        stopping = reason != "finished"
+        if at_tick or stopping:
+            tick()
+            due = trainer.step - first <= config.tick_steps or world.size > 1 or time.monotonic() - last_save >= save_seconds
+            number = trainer.step // config.tick_steps
+            weights_due = trainer.step == end or stopping or (at_tick and number % config.weights_every == 0)
+            if world.is_main and weights_due:
+                save_weights(trainer)
+            if due or stopping or trainer.step == end:
+                save()
+        if stopping and trainer.step < end:
+            break
+    else:
+        reason = "finished"
+    world.barrier()
+    return TrainReport(trainer.step, end, time.monotonic() - started, reason)

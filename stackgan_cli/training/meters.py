@@ -1,0 +1,31 @@
+"""Sums of losses that stay on the device between ticks: reading them is the one sync of a tick."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Meters:
+    """Running means of named scalars, and whether each of them was always finite."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, name: str, value: Tensor) -> None:
+        value = value.detach().float()
+        if name in self._sums:
+            self._sums[name] += value
+        else:
+            self._sums[name] = value.clone()
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """Means since the last call (one device sync); a value that was ever non-finite makes its mean so."""
+        names = list(self._sums)
+        values = torch.stack(list(self._sums.values())).tolist() if names else []
+        means = {name: value / self._counts[name] for name, value in zip(names, values, strict=True)}
+        self._sums.clear()
+        self._counts.clear()
+        return means

@@ -1,0 +1,152 @@
+"""From a configuration to a trainer: cache, text vectors, networks, objective, feed; and the weights file of a run.
+
+What a run was started from (cache, encoder, Stage-I) is recorded in its `inputs.json`, and continuing with other inputs is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stackgan_cli import registry
+from stackgan_cli.config.schema import RunConfig
+from stackgan_cli.data.cache import Cache, TextVectors
+from stackgan_cli.data.feed import Feed
+from stackgan_cli.errors import MismatchError
+from stackgan_cli.files import write_json
+from stackgan_cli.interop.text_encoder import TextEncoder
+from stackgan_cli.runs import Run, Weights, Workspace
+from stackgan_cli.runtime import World, key_seed
+from stackgan_cli.text.alphabet import encode_batch
+from stackgan_cli.training.loop import Trainer
+
+
+@dataclass
+class Job:
+    """A run that is ready to train."""
+
+    run: Run
+    cache: Cache
+    trainer: Trainer
+    vectors: TextVectors | None
+    text_encoder: TextEncoder | None
+
+    def save_weights(self, trainer: Trainer) -> None:
+        """Write a complete weights file: networks (the averaged generator where one is kept) and the text encoder when it is known."""
+        tensors: dict[str, Tensor] = {}
+        for name in trainer.objective.modules:
+            module = trainer.sampling_module(name)
+            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        identity = None
+        if self.vectors is not None:
+            identity = {"hash": self.vectors.encoder_hash, "identity": self.vectors.encoder}
+            if self.text_encoder is not None:
+                identity["config"] = self.text_encoder.config.model_dump()
+                tensors |= {f"text_encoder.{key}": value for key, value in self.text_encoder.network.state_dict().items()}
+        config = trainer.config
+        self.run.save_weights(tensors, step=trainer.step, text_encoder=identity, keep=config.keep_weights)
+
+
+def find_vectors(config: RunConfig, cache: Cache, workspace: Workspace) -> TextVectors | None:
+    """The text vectors to train on: those of the required encoder, else the newest of the right width; None when there are none."""
+    width = getattr(config.model, "text_dim", None)
+    found = [TextVectors.open(path, cache) for path in TextVectors.find(cache.path)]
+    found = [vectors for vectors in found if vectors.vectors.shape[1] == width]
+    wanted = encoder_weights(config.requires.text_encoder, config, workspace)
+    if wanted is not None:
+        digest = TextEncoder.load(wanted).hash
+        return next((vectors for vectors in found if vectors.encoder_hash == digest), None)
+    return max(found, key=lambda vectors: vectors.path.stat().st_mtime, default=None)
+
+
+def encoder_weights(requirement: str | None, config: RunConfig, workspace: Workspace) -> Path | None:
+    """The weights file that a requirement (path, run, or preset whose run is finished) names; None when it is not there yet."""
+    if requirement is None:
+        return None
+    path = Path(requirement).expanduser()
+    if path.is_file():
+        return path
+    for folder in (path, workspace.runs / requirement, workspace.runs / run_name(requirement, config.data.cache)):
+        if (folder / "config.yaml").is_file():
+            run = Run(folder)
+            if run.status()["finished"]:
+                return run.latest_weights()
+    return None
+
+
+def run_name(preset: str, cache: str) -> str:
+    """The default name of a run: the preset's name and the dataset's."""
+    dataset = Path(cache).stem
+    return preset if dataset in preset.split("-") else f"{preset}-{dataset}"
+
+
+def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch.device, world: World | None = None) -> Job:
+    """Open and check everything that the run needs before anything is trained.
+
+    Raises DataError for the cache, MismatchError when the inputs are not those that the run was started with.
+    """
+    cache = Cache.open(workspace.cache_path(config.data.cache))
+    spec = registry.find(config.model.arch)
+    torch.manual_seed(key_seed(config.train.seed, "init"))
+    networks = spec.build(config.model)
+    inputs: dict[str, Any] = {"cache": cache.identity}
+    if config.requires.stage1 is not None and not run.state_path.is_file():
+        inputs["stage1"] = _load_stage1(networks["generator"], config, workspace)
+    objective = spec.objective(config.model, networks)
+    needs = objective.needs
+    vectors = find_vectors(config, cache, workspace) if needs.text else None
+    encoder = None
+    if needs.text:
+        if vectors is None:
+            raise MismatchError("no text vectors for this cache", where=cache.path, hint=f"stackgan encode-text {config.data.cache}")
+        inputs["text_encoder"] = vectors.encoder_hash
+        stored = workspace.encoder_path(vectors.encoder_hash)
+        encoder = TextEncoder.load(stored) if stored.is_file() else None
+    codes = None
+    if needs.characters:
+        codes = encode_batch(cache.captions, lowercase=config.model.lowercase, unknown=config.model.unknown)  # type: ignore[union-attr]
+    _check_inputs(run, inputs)
+    feed = Feed(
+        cache,
+        needs,
+        batch_size=config.train.batch_size,
+        vectors=None if vectors is None else vectors.vectors,
+        codes=codes,
+        flip=config.data.flip,
+        random_crop=config.data.random_crop,
+        residency=config.data.residency,
+        device=device,
+        seed=config.train.seed,
+    )
+    trainer = Trainer(objective, feed, config.train, device=device, world=world)
+    return Job(run, cache, trainer, vectors, encoder)
+
+
+def _load_stage1(generator: Any, config: RunConfig, workspace: Workspace) -> str:
+    requirement = config.requires.stage1
+    path = encoder_weights(requirement, config, workspace)
+    if path is None:
+        raise MismatchError(f"the Stage-I run {requirement!r} is not there or not finished", hint=f"stackgan train --preset {requirement}")
+    weights = Weights.open(path)
+    generator.load_stage1(weights.tensors("generator"), where=path)
+    return f"{path.parent.parent.name} at step {weights.step}"
+
+
+def _check_inputs(run: Run, inputs: dict[str, Any]) -> None:
+    path = run.folder / "inputs.json"
+    if not path.is_file():
+        write_json(path, inputs)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [key for key, value in inputs.items() if key in before and before[key] != value]
+    if changed:
+        raise MismatchError(
+            f"this run was started with another {' and '.join(key.replace('_', ' ') for key in changed)}",
+            where=run.folder,
+            hint="give the new run a name of its own with --name",
+        )
