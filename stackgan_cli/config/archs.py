@@ -10,14 +10,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Frozen(BaseModel):
     """Base of every configuration model: unknown keys are errors, values cannot change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class VariantConfig(Frozen):
@@ -54,7 +54,7 @@ class StackGANv1(VariantConfig):
     z_dim: PositiveInt = 100
     gf_dim: PositiveInt = 128
     df_dim: PositiveInt = 64
-    residual_blocks: Annotated[int, Field(ge=0)] = 4
+    residual_blocks: Annotated[int, Field(ge=0, le=64)] = 4
     conditioning_augmentation: bool = True
     text_twice: bool = True
     wrong_pairs: Literal["text", "shift", "image", "none"] = "text"
