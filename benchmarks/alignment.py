@@ -1,0 +1,212 @@
+"""Do the pictures show what the caption says? Measured on the embedded birds, whose true colours are known.
+
+    python benchmarks/alignment.py [--run NAME] [--count 512] [--probe] [--weights FILE]
+
+*Body colour*: samples over eight captions that differ only in the body colour; a picture counts when the palette colour nearest
+(CIE Lab distance) to the median of its central 20 % square is the named one. Beside it the same score of held-out real pictures
+(the measure's ceiling) and of the samples against shuffled captions (its floor).
+
+*Probe* (`--probe`): a small classifier is trained on real pictures to name the colours of wing and beak, checked on held-out
+species, and then asked about samples whose captions name random colours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.demo_birds import PALETTE
+from stackgan_cli.data.feed import load_size, reduce_images
+from stackgan_cli.runs import Workspace
+from stackgan_cli.runtime import key_seed
+from stackgan_cli.sampling import Sampler
+
+TEMPLATE = "a {body} bird with black wings and a short orange beak"
+PROBED = ("wing", "beak")
+
+
+def to_lab(rgb: np.ndarray) -> np.ndarray:
+    """sRGB (..., 3) in 0..255 to CIE 1976 L*a*b* under D65."""
+    linear = rgb / 255
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+    xyz = linear @ to_xyz.T / np.array([0.95047, 1.0, 1.08883])
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
+
+
+def central_colours(images: np.ndarray) -> list[str]:
+    """The palette colour nearest to the median of the central 20 % square of each of uint8 (N, S, S, 3)."""
+    side = images.shape[1]
+    edge = round(side * 0.4)
+    medians = np.median(images[:, edge : side - edge, edge : side - edge].reshape(len(images), -1, 3), axis=1)
+    palette = to_lab(np.array(list(PALETTE.values()), float))
+    distance = np.linalg.norm(to_lab(medians)[:, None] - palette, axis=-1)
+    names = list(PALETTE)
+    return [names[i] for i in distance.argmin(1)]
+
+
+def percent(found: list[str], named: list[str]) -> float:
+    return 100 * float(np.mean([a == b for a, b in zip(found, named, strict=True)]))
+
+
+def real_images(cache: Cache, rows: np.ndarray, side: int) -> np.ndarray:
+    """Centre crops of the cache at `side` px, as training sees them."""
+    load = load_size(side)
+    images = reduce_images(cache.images[rows], load)
+    edge = (load - side) // 2
+    return images[:, edge : edge + side, edge : edge + side]
+
+
+# -- probe --------------------------------------------------------------------------------------------------------------------
+
+
+class Probe(nn.Module):
+    """Images (B, 3, S, S) to the logits of every probed attribute."""
+
+    def __init__(self, classes: dict[str, list[str]]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((3, 24), (24, 48), (48, 96), (96, 128)):
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(128, 128, 3, 1, 1, bias=False), nn.BatchNorm2d(128), nn.LeakyReLU(0.2)]
+        self.trunk = nn.Sequential(*layers)
+        self.heads = nn.ModuleDict({part: nn.Linear(256, len(names)) for part, names in classes.items()})
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.trunk(images)
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+        return {part: head(pooled) for part, head in self.heads.items()}
+
+
+def tensor_of(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def train_probe(cache: Cache, side: int, epochs: int, device: torch.device) -> tuple[Probe, dict[str, list[str]], dict[str, float]]:
+    """The probe and its accuracy in per cent on species it never saw."""
+    labels = {part: np.array(list(cache.attributes[part])) for part in PROBED}
+    classes = {part: sorted(set(values)) for part, values in labels.items()}
+    rows = {split: cache.rows(split) for split in ("train", "test")}
+    load = load_size(side)
+    images = {split: reduce_images(cache.images[rows[split]], load) for split in rows}
+    targets = {
+        split: {part: torch.tensor([classes[part].index(v) for v in labels[part][rows[split]]]) for part in PROBED} for split in rows
+    }
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    probe = Probe(classes).to(device, memory_format=torch.channels_last)
+    steps = epochs * (len(rows["train"]) // 32)
+    optimizer = torch.optim.AdamW(probe.parameters(), lr=2e-3, weight_decay=1e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    probe.train()
+    for _ in range(steps):
+        pick = random.integers(0, len(rows["train"]), 32)
+        top, left = random.integers(0, load - side + 1, 2)
+        window = images["train"][pick][:, top : top + side, left : left + side]
+        window = window[:, :, ::-1] if random.random() < 0.5 else window
+        out = probe(tensor_of(np.ascontiguousarray(window)).to(device))
+        loss = sum(F.cross_entropy(out[part], targets["train"][part][pick].to(device)) for part in PROBED)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[union-attr]
+        optimizer.step()
+        schedule.step()
+    probe.eval()
+    edge = (load - side) // 2
+    found = probe_colours(probe, classes, images["test"][:, edge : edge + side, edge : edge + side], device)
+    return probe, classes, {part: percent(found[part], list(labels[part][rows["test"]])) for part in PROBED}
+
+
+@torch.no_grad()
+def probe_colours(probe: Probe, classes: dict[str, list[str]], images: np.ndarray, device: torch.device) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {part: [] for part in PROBED}
+    for start in range(0, len(images), 64):
+        out = probe(tensor_of(np.ascontiguousarray(images[start : start + 64])).to(device))
+        for part in PROBED:
+            found[part] += [classes[part][i] for i in out[part].argmax(1).tolist()]
+    return found
+
+
+def probe_captions(classes: dict[str, list[str]], count: int) -> tuple[list[str], dict[str, list[str]]]:
+    random = np.random.default_rng(1)
+    body = list(random.choice(list(PALETTE), count))
+    named = {part: [str(v) for v in random.choice(classes[part], count)] for part in PROBED}
+    captions = [f"a {b} bird with {w} wings and a long {k} beak" for b, w, k in zip(body, named["wing"], named["beak"], strict=True)]
+    return captions, named
+
+
+# -- command ------------------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", help="name of a run (default: the newest text-to-image run)")
+    parser.add_argument("--weights", type=Path, help="a weights file in place of a run")
+    parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--cache", help="the demo cache (default: the run's)")
+    parser.add_argument("--count", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--probe", action="store_true")
+    parser.add_argument("--probe-epochs", type=int, default=12)
+    parser.add_argument("--picture", type=Path, help="write a sheet: a row a colour")
+    args = parser.parse_args()
+    workspace = Workspace.locate(args.workspace)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    weights = args.weights
+    if weights is None:
+        run = workspace.find_run(args.run) if args.run else workspace.newest_run(without="char-cnn-rnn")
+        weights = run.latest_weights() if run else None
+        if weights is None:
+            parser.error("no run with weights here; give --run or --weights")
+    sampler = Sampler.load(weights, device)
+    cache = Cache.open(workspace.cache_path(args.cache or sampler.weights.config.data.cache))
+
+    started = time.perf_counter()
+    named = [body for body in PALETTE for _ in range(args.count // len(PALETTE))]
+    seeds = [key_seed("alignment", args.seed, index) for index in range(len(named))]
+    sampled = sampler.sample([TEMPLATE.format(body=body) for body in named], seeds)
+    seconds = time.perf_counter() - started
+    result: dict[str, object] = {"weights": str(weights), "step": sampler.weights.step, "images": len(named), "seconds": round(seconds, 1)}
+    for side, images in sampled.items():
+        found = central_colours(images)
+        shuffled = list(np.random.default_rng(args.seed).permutation(named))
+        test = cache.rows("test")
+        real = central_colours(real_images(cache, test, side))
+        result[f"body {side} px"] = {
+            "samples": round(percent(found, named), 1),
+            "by colour": {
+                body: round(percent([f for f, n in zip(found, named, strict=True) if n == body], [body] * named.count(body)), 1)
+                for body in PALETTE
+            },
+            "shuffled captions": round(percent(found, shuffled), 1),
+            "held-out real": round(percent(real, list(np.array(list(cache.attributes["body"]))[test])), 1),
+        }
+    if args.picture:
+        finest = sampled[max(sampled)]
+        per_row = args.count // len(PALETTE)
+        rows = [np.concatenate(list(finest[row * per_row : row * per_row + 12]), 1) for row in range(len(PALETTE))]
+        Image.fromarray(np.concatenate(rows, 0)).save(args.picture)
+    if args.probe:
+        side = max(sampled)
+        probe, classes, held_out = train_probe(cache, side, args.probe_epochs, device)
+        captions, asked = probe_captions(classes, args.count)
+        seeds = [key_seed("probe", args.seed, index) for index in range(len(captions))]
+        found_colours = probe_colours(probe, classes, sampler.sample(captions, seeds)[side], device)
+        result[f"probe {side} px"] = {
+            part: {"samples": round(percent(found_colours[part], asked[part]), 1), "held-out real": round(held_out[part], 1)}
+            for part in PROBED
+        }
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
