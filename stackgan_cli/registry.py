@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from stackgan_cli.config.archs import Frozen
+from stackgan_cli.config.archs import Frozen, StackGANv1
 from stackgan_cli.errors import ConfigError, did_you_mean
+from stackgan_cli.models import stackgan_v1
 from stackgan_cli.objectives.base import Objective
+from stackgan_cli.objectives.matching import MatchingObjective
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,11 @@ class ArchSpec:
     paper: str
 
 
-ARCHS: tuple[ArchSpec, ...] = ()
+ARCHS: tuple[ArchSpec, ...] = (
+    ArchSpec(
+        "stackgan-v1", StackGANv1, stackgan_v1.build_networks, MatchingObjective, "StackGAN++ section 3 (arXiv 1710.10916); ICCV 2017"
+    ),
+)
 
 
 def find(name: str) -> ArchSpec:

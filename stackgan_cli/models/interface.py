@@ -1,0 +1,62 @@
+"""What every text-to-image generator looks like from outside, so that training and sampling need no branch per architecture.
+
+Shape letters: `B` batch, `T` text embedding, `Z` noise, `S` side of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass
+class GeneratorOutput:
+    """Images by side length (B, 3, S, S) in [-1, 1], the finest last, and the Gaussian of conditioning augmentation.
+
+    `mu` (B, C) is also what a discriminator conditioned on the mean is shown; None in an unconditional model.
+    `logvar` (B, C) is None where nothing is sampled, and then there is no KL term.
+    """
+
+    images: dict[int, Tensor]
+    mu: Tensor | None = None
+    logvar: Tensor | None = None
+
+
+class NoiseSource(Protocol):
+    """Where noise comes from (runtime.Noise)."""
+
+    def normal(self, batch: int, *rest: int) -> Tensor: ...
+    def truncated_normal(self, batch: int, *rest: int) -> Tensor: ...
+
+
+class Generator(nn.Module):
+    """Base of the generators. `z` is the noise proper; every other named input is the noise of conditioning augmentation."""
+
+    truncated: frozenset[str] = frozenset()
+    """Noise inputs that are drawn from the normal distribution restricted to (-2, 2)."""
+
+    def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the noise inputs for `batch` images."""
+        raise NotImplementedError
+
+    def draw_noise(self, batch: int, source: NoiseSource) -> dict[str, Tensor]:
+        """All noise inputs of `batch` images from `source`, in the order of `noise_shapes`."""
+        return {
+            name: source.truncated_normal(*shape) if name in self.truncated else source.normal(*shape)
+            for name, shape in self.noise_shapes(batch).items()
+        }
+
+    def forward(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> GeneratorOutput:
+        """`text` (B, T), None for an unconditional model. A noise input of conditioning augmentation that is missing means the mean."""
+        raise NotImplementedError
+
+    def condition(self, text: Tensor) -> Tensor:
+        """The mean (B, C) of the conditioning Gaussian: what a discriminator conditioned on the mean is shown for `text` (B, T)."""
+        raise NotImplementedError
+
+    def trained_modules(self) -> tuple[nn.Module, ...]:
+        """The parts that training moves (all but frozen earlier stages)."""
+        return (self,)

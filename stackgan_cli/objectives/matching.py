@@ -1,0 +1,129 @@
+"""The matching-aware game of StackGAN-v1 (StackGAN++ Eq. 3 to 6 and the mismatched pairs of section 3.2).
+
+What each variant does:
+
+| | d | g |
+|---|---|---|
+| one head | real + w (fake + wrong), w = `wrong_weight`; without wrong pairs real + fake | fake as real + `kl_weight` KL |
+| two heads (PyTorch code, Stage-II) | (real_c + real_u) / 2 + (fake_c + wrong_c + fake_u) / 3 | fake_c + fake_u as real + `kl_weight` KL |
+
+Real, wrong and fake images go through the discriminator one after the other: each is a batch of its own to BatchNorm, as published.
+Wrong pairs: `text` shows the real image with a caption of another class, `shift` with the next item's caption (one pair fewer than images, classes
+unchecked; PyTorch code), `image` shows an image of another class with the real caption (TensorFlow code). Only `image` needs a third trunk pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stackgan_cli.config.archs import StackGANv1
+from stackgan_cli.errors import ConfigError
+from stackgan_cli.models.interface import Generator, GeneratorOutput
+from stackgan_cli.models.stackgan_v1 import Discriminator
+from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
+from stackgan_cli.objectives.terms import bce_fake, bce_real, kl_standard_normal
+
+
+@dataclass
+class MatchingDraw:
+    """One generator forward: the batch, its images, and what the discriminator is shown of the text (no gradient to the generator)."""
+
+    batch: Batch
+    output: GeneratorOutput
+    condition: Tensor | None
+
+
+class MatchingObjective(Objective):
+    """Phases `d` and `g`; shared draw, or with `fresh_noise` the noise drawn anew for `g` (TensorFlow code)."""
+
+    def __init__(self, config: StackGANv1, networks: Mapping[str, nn.Module]) -> None:
+        generator, discriminator = networks["generator"], networks["discriminator"]
+        assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
+        self.config, self.generator, self.discriminator = config, generator, discriminator
+        self.modules = {"generator": generator, "discriminator": discriminator}
+        self.phases = (
+            Phase("d", (discriminator,)),
+            Phase("g", generator.trained_modules(), through_draw=True, ema=generator),
+        )
+        self.needs = Needs(
+            images=(config.resolution,),
+            text=config.conditional,
+            captions_per_embedding=config.captions_per_embedding,
+            wrong="none" if config.wrong_pairs == "shift" else config.wrong_pairs,
+        )
+        self._turns = (Turn("d"), Turn("g", draw=1 if config.fresh_noise else 0))
+
+    def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
+        return self._turns
+
+    def draw(self, batch: Batch, noise: Noise) -> MatchingDraw:
+        if self.config.wrong_pairs == "shift" and batch.size < 2:
+            raise ConfigError(
+                "mismatched pairs by shifting need at least two images at a time",
+                where="train.batch_size",
+                hint="raise train.batch_size, lower train.accumulate, or set model.wrong_pairs=text",
+            )
+        output = self.generator(batch.text, self.generator.draw_noise(batch.size, noise))
+        condition = output.mu if self.discriminator.conditions_on_mu else batch.text
+        return MatchingDraw(batch, output, None if condition is None else condition.detach())
+
+    def loss(self, phase: str, draw: MatchingDraw) -> dict[str, Tensor]:
+        return self._discriminator_loss(draw) if phase == "d" else self._generator_loss(draw)
+
+    def _discriminator_loss(self, draw: MatchingDraw) -> dict[str, Tensor]:
+        d, side = self.discriminator, self.config.resolution
+        real = d.features(draw.batch.images[side])
+        fake = d.features(draw.output.images[side].detach())
+        real_u, fake_u = d.unconditional_logits(real), d.unconditional_logits(fake)
+        if draw.condition is None:
+            assert real_u is not None and fake_u is not None
+            parts = {"real": bce_real(real_u), "fake": bce_fake(fake_u)}
+            return {"total": parts["real"] + parts["fake"], **parts}
+
+        parts = {"real": bce_real(d.condition_logits(real, draw.condition))}
+        wrong = self._wrong_logits(draw, real)
+        if wrong is not None:
+            parts["wrong"] = bce_fake(wrong)
+        parts["fake"] = bce_fake(d.condition_logits(fake, draw.condition))
+        negatives = [parts[name] for name in ("fake", "wrong") if name in parts]
+        if real_u is not None and fake_u is not None:
+            parts["real_u"], parts["fake_u"] = bce_real(real_u), bce_fake(fake_u)
+            total = (parts["real"] + parts["real_u"]) / 2 + (sum(negatives) + parts["fake_u"]) / (len(negatives) + 1)
+        else:
+            total = parts["real"] + (self.config.wrong_weight if wrong is not None else 1.0) * sum(negatives)
+        return {"total": total, **parts}
+
+    def _wrong_logits(self, draw: MatchingDraw, real: Tensor) -> Tensor | None:
+        """Logits of mismatched pairs, from the real trunk features where the pair differs in the text."""
+        d, batch, condition = self.discriminator, draw.batch, draw.condition
+        assert condition is not None
+        match self.config.wrong_pairs:
+            case "none":
+                return None
+            case "shift":
+                return d.condition_logits(real[:-1], condition[1:])
+            case "image":
+                return d.condition_logits(d.features(batch.wrong_images[self.config.resolution]), condition)
+            case "text":
+                assert batch.wrong_text is not None
+                with torch.no_grad():
+                    wrong = self.generator.condition(batch.wrong_text) if d.conditions_on_mu else batch.wrong_text
+                return d.condition_logits(real, wrong)
+
+    def _generator_loss(self, draw: MatchingDraw) -> dict[str, Tensor]:
+        d, output = self.discriminator, draw.output
+        fake = d.features(output.images[self.config.resolution])
+        unconditional = d.unconditional_logits(fake)
+        adversarial = [] if unconditional is None else [bce_real(unconditional)]
+        if draw.condition is not None:
+            adversarial.append(bce_real(d.condition_logits(fake, draw.condition)))
+        parts = {"adversarial": torch.stack(adversarial).sum()}
+        total = parts["adversarial"]
+        if output.mu is not None and output.logvar is not None:
+            parts["kl"] = kl_standard_normal(output.mu, output.logvar, self.config.kl_reduction)
+            total = total + self.config.kl_weight * parts["kl"]
+        return {"total": total, **parts}
