@@ -27,9 +27,7 @@ class ArchSpec:
 
 
 ARCHS: tuple[ArchSpec, ...] = (
-    ArchSpec(
-        "stackgan-v1", StackGANv1, stackgan_v1.build_networks, MatchingObjective, "StackGAN++ section 3 (arXiv 1710.10916); ICCV 2017"
-    ),
+    ArchSpec("stackgan-v1", StackGANv1, stackgan_v1.build_networks, MatchingObjective, "StackGAN++ (arXiv 1710.10916) section 3"),
 )
 
 

@@ -97,9 +97,7 @@ class JointConv(nn.Conv2d):
     `vector_first`: the order of the joined channels, [vector, features] or [features, vector].
     """
 
-    def __init__(
-        self, feature_dim: int, vector_dim: int, out_channels: int, kernel_size: Literal[1, 3], vector_first: bool = False
-    ) -> None:
+    def __init__(self, feature_dim: int, vector_dim: int, out_channels: int, kernel_size: int, vector_first: bool = False) -> None:
         super().__init__(feature_dim + vector_dim, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
         self.split = [vector_dim, feature_dim] if vector_first else [feature_dim, vector_dim]
         self.vector_first = vector_first
@@ -111,7 +109,7 @@ class JointConv(nn.Conv2d):
             return super().forward(torch.cat([tiled, features] if self.vector_first else [features, tiled], 1))
         first, second = self.weight.split(self.split, 1)
         of_vector, of_features = (first, second) if self.vector_first else (second, first)
-        out = F.conv2d(features, of_features, padding=self.padding)  # type: ignore[arg-type]
+        out = F.conv2d(features, of_features, padding=self.padding)
         taps = torch.einsum("bv,ovt->bto", vector.to(of_vector.dtype), of_vector.flatten(2))
         if self.kernel_size != (1, 1):
             taps = _taps_inside(height, width, taps) @ taps
@@ -189,6 +187,6 @@ def init_weights(network: nn.Module, truncated: bool) -> None:
             nn.init.zeros_(module.bias)
 
 
-def memory_format_of(conv: nn.Conv2d) -> torch.memory_format:
-    """The layout that a network was put into, read off one of its convolutions with more than one tap."""
-    return torch.channels_last if conv.weight.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+def memory_format_of(network: nn.Module) -> torch.memory_format:
+    """The layout that a network was put into, read off its first parameter, which must be a convolution kernel of several taps."""
+    return torch.channels_last if next(network.parameters()).is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format

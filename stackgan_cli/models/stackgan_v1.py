@@ -11,12 +11,13 @@
 | from the 2048 channels of a 256-px discriminator to 512 | two 1x1 convolutions (TensorFlow code) |
 | initialisation | N(0, 0.02) (PyTorch code) |
 
-What differs in the released codes: `pytorch` puts a ReLU on the conditioning Gaussian, shows D its mean instead of the text, joins by a 3x3
-convolution and gives Stage-II's D a second, unconditional head; `tensorflow` adds bottleneck residual blocks to Stage-I's G and to both D, makes
-the image directly after the last up-sampling, and leaves out three activations (G: after the FC and the 8-px convolution, D: after 4 df in Stage-I).
+What differs in the released codes: `pytorch` puts a ReLU on the conditioning Gaussian, shows D its mean instead of the text, joins
+by a 3x3 convolution and gives Stage-II's D a second, unconditional head; `tensorflow` adds bottleneck residual blocks to Stage-I's G
+and to both D, makes the image directly after the last up-sampling, and leaves out three activations (G: after the FC and after the
+8-px convolution; D: after the third convolution in Stage-I).
 
-How v1 was made unconditional (Table 3) is not written anywhere; here G gets z alone, Stage-II refines the Stage-I image alone, and D ends in one
-4x4 convolution on its trunk. Component analysis (Table 4): `conditioning_augmentation=False` uses the FC's output as c;
+How v1 was made unconditional (Table 3) is not written anywhere; here G gets z alone, Stage-II refines the Stage-I image alone, and D
+ends in one 4x4 convolution on its trunk. Component analysis (Table 4): `conditioning_augmentation=False` uses the FC's output as c;
 `text_twice=False` is Stage-II's G without text (its D still judges the pair).
 
 Shape letters: `B` batch, `S` side, `T` text embedding, `Z` noise, `V` conditioning vector, `C` channels of the trunk's 4x4 map.
@@ -93,7 +94,7 @@ class Stage1Generator(Generator):
             c, mu, logvar = self.ca_net(text, noise.get("eps1"))
             z = torch.cat([z, c] if self.noise_first else [c, z], 1)
         # The layer's units are in the order C, H, W; the only change of layout of the whole forward pass is made here, on the smallest map.
-        h = self.fc(z).view(-1, self.width, 4, 4).contiguous(memory_format=memory_format_of(self.img[0]))
+        h = self.fc(z).view(-1, self.width, 4, 4).contiguous(memory_format=memory_format_of(self.img))
         for name in self.stages:
             h = self.get_submodule(name)(h)
         return GeneratorOutput({self.resolution: h}, mu, logvar)

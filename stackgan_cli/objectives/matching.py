@@ -8,8 +8,9 @@ What each variant does:
 | two heads (PyTorch code, Stage-II) | (real_c + real_u) / 2 + (fake_c + wrong_c + fake_u) / 3 | fake_c + fake_u as real + `kl_weight` KL |
 
 Real, wrong and fake images go through the discriminator one after the other: each is a batch of its own to BatchNorm, as published.
-Wrong pairs: `text` shows the real image with a caption of another class, `shift` with the next item's caption (one pair fewer than images, classes
-unchecked; PyTorch code), `image` shows an image of another class with the real caption (TensorFlow code). Only `image` needs a third trunk pass.
+Wrong pairs: `text` shows the real image with a caption of another class, `shift` with the next item's caption (one pair fewer than
+images, classes unchecked; PyTorch code), `image` shows an image of another class with the real caption (TensorFlow code). Only `image`
+needs a third trunk pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Losses as pure functions of logits and Gaussian parameters; equation numbers are those of StackGAN++. Float32 whatever the networks ran in."""
+"""Losses as pure functions of logits and Gaussian parameters, in float32 whatever the networks ran in.
+
+Equation numbers are those of StackGAN++.
+"""
 
 from __future__ import annotations
 
