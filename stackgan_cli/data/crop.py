@@ -1,0 +1,107 @@
+"""From a photograph to the pixels of the cache: StackGAN's released bounding-box crop, then a resize.
+
+The crop is that of the released codes of StackGAN v1 and v2 (the same in all three): a square of 1.5 times the longer side of the box
+around the box's centre, clipped at the image's edges. v1 then squashes it to a square, v2 keeps the aspect. The filter is Pillow's
+bilinear, which widens its support when it shrinks (antialiased), as in the released PyTorch codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stackgan_cli.errors import DataError
+
+FILTER = "bilinear"
+Box = tuple[float, float, float, float]
+Window = tuple[int, int, int, int]
+
+
+def box_crop(width: int, height: int, box: Box) -> Window:
+    """(left, top, right, bottom) of the released crop of a `width` x `height` image; `box` is x, y, width, height in its pixels.
+
+    Coordinates are cut to integers first and the half side is int(0.75 * longer side), as the released code has it.
+    """
+    x, y, w, h = (int(value) for value in box)
+    half = int(0.75 * max(w, h))
+    centre_x, centre_y = int((2 * x + w) / 2), int((2 * y + h) / 2)
+    return max(0, centre_x - half), max(0, centre_y - half), min(width, centre_x + half), min(height, centre_y + half)
+
+
+def crop_window(width: int, height: int, box: Box | None, crop: str) -> Window:
+    """The part of the image that is kept: the box crop when `crop` is 'box' and there is a box, else everything.
+
+    Raises DataError for a box that leaves nothing of the image.
+    """
+    if crop == "none" or box is None:
+        return 0, 0, width, height
+    left, top, right, bottom = box_crop(width, height, box)
+    if left >= right or top >= bottom:
+        raise DataError(f"its bounding box {box} leaves nothing of a {width} x {height} image")
+    return left, top, right, bottom
+
+
+def fitted_size(width: int, height: int, image_size: int, fit: str) -> tuple[int, int]:
+    """(width, height) after the resize: `squash` gives a square, `keep` makes the shorter side `image_size`."""
+    if fit == "squash":
+        return image_size, image_size
+    if width <= height:
+        return image_size, int(image_size * height / width)
+    return int(image_size * width / height), image_size
+
+
+def load_image(image: Path | Callable[[], np.ndarray]) -> Image.Image:
+    """The whole image in RGB, from a file of any mode (grey, palette, CMYK, with alpha) or from a drawing function.
+
+    Raises DataError when it cannot be decoded to the last pixel.
+    """
+    if not isinstance(image, Path):
+        return Image.fromarray(image())
+    try:
+        with Image.open(image) as opened:
+            return opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot be decoded: {error}", where=image) from None
+
+
+def image_extent(image: Path | Callable[[], np.ndarray]) -> tuple[int, int]:
+    """(width, height) of an image; of a file only the header is read. Raises DataError when that cannot be read."""
+    if not isinstance(image, Path):
+        height, width = image().shape[:2]
+        return width, height
+    try:
+        with Image.open(image) as opened:
+            return opened.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot be decoded: {error}", where=image) from None
+
+
+def render(image: Image.Image, box: Box | None, *, image_size: int, fit: str, crop: str) -> Image.Image:
+    """Crop and resize an RGB image. Raises DataError for a box that leaves nothing."""
+    left, top, right, bottom = crop_window(*image.size, box, crop)
+    # Cropped first: resize(box=...) lets pixels from outside the window into its edges.
+    return image.crop((left, top, right, bottom)).resize(
+        fitted_size(right - left, bottom - top, image_size, fit), Image.Resampling.BILINEAR
+    )
+
+
+def move_box(box: Box, window: Window, size: tuple[int, int]) -> np.ndarray:
+    """(4,) float32: `box` in pixels of the image that `render` made of `window` at `size` (width, height)."""
+    left, top, right, bottom = window
+    scale = np.array([size[0] / (right - left), size[1] / (bottom - top)])
+    return np.concatenate([(np.array(box[:2]) - (left, top)) * scale, np.array(box[2:]) * scale]).astype(np.float32)
+
+
+def move_parts(parts: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:
+    """(15, 3) float32 parts in pixels of the rendered image. One that is not visible, or falls outside, becomes (0, 0, 0)."""
+    left, top, right, bottom = window
+    scale = np.array([size[0] / (right - left), size[1] / (bottom - top)])
+    moved = np.zeros_like(parts, dtype=np.float32)
+    moved[:, :2] = (parts[:, :2] - (left, top)) * scale
+    inside = ((moved[:, :2] >= 0) & (moved[:, :2] < size)).all(1)
+    moved[:, 2] = (parts[:, 2] > 0) & inside
+    moved[moved[:, 2] == 0] = 0
+    return moved

@@ -1,0 +1,351 @@
+"""From the records of a dataset to its cache: survey, render with all cores, add the columns, rename.
+
+The file under the final name is always whole: work goes on in `.NAME.h5.partial`, and the same command continues it after a kill
+with the same bytes as the outcome. Images are written by the workers, so memory does not grow with the number of pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stackgan_cli.data.cache import SPLITS, Cache, Columns, create_images, disk_full, publish, sync, write_columns
+from stackgan_cli.data.crop import FILTER, crop_window, fitted_size, move_box, move_parts
+from stackgan_cli.data.partial import FULL, Partial, check_space, reserve
+from stackgan_cli.data.records import Record
+from stackgan_cli.data.workers import Job, Outcome, Rendering, measure_all, paint_all
+from stackgan_cli.errors import ConfigError, DataError, UserError
+
+CHUNK = 16
+"""Images a task."""
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What `prepare` did."""
+
+    path: Path
+    num_images: int
+    num_train: int
+    num_test: int
+    num_captions: int
+    skipped: tuple[tuple[str, str], ...]
+    """(name, reason) of every image that was left out."""
+    notes: tuple[str, ...]
+    """What the source had to say."""
+    resumed: int
+    """Images that an earlier, interrupted run had made."""
+    existed: bool
+    """The cache was there already, and nothing was done."""
+    seconds: float
+
+
+def prepare(
+    records: Sequence[Record],
+    destination: Path,
+    *,
+    dataset: str,
+    image_size: int = 304,
+    fit: str = "squash",
+    crop: str = "box",
+    workers: int | None = None,
+    strict: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    notes: Sequence[str] = (),
+) -> PrepareReport:
+    """Make the cache `destination` of `records`, which are read in order, more than once, and need not all be in memory.
+
+    `fit` is 'squash' (to a square, v1) or 'keep' (shorter side `image_size`, v2); `crop` is 'box' (the released box crop) or 'none';
+    `workers` is the number of processes, by default one a core. An image without caption or that cannot be decoded is left out
+    and counted, or with `strict` an error. Raises DataError, ConfigError, or EnvironmentProblem when the disk is full.
+    """
+    start = time.monotonic()
+    _check_settings(image_size, fit, crop)
+    rendering = Rendering(image_size, fit, crop)
+    settings: dict[str, str | int] = {"dataset": dataset, "image_size": image_size, "fit": fit, "crop": crop, "filter": FILTER}
+    survey = Survey.of(records, settings)
+    if not force and destination.exists():
+        cache = Cache.open(destination)
+        if cache.request != survey.request:
+            raise DataError(
+                _difference(cache, survey, settings), where=destination, hint="give it another name, or use --force to replace it"
+            )
+        return _report(cache, notes, 0, True, start)
+    if strict and survey.silent:
+        raise DataError("has no caption", where=records[survey.silent[0]].name, hint="without --strict such images are left out")
+    skipped = [(records[row].name, "has no caption") for row in survey.silent]
+    workers = workers or len(os.sched_getaffinity(0))
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        resumed = _build(records, survey, destination, rendering, settings, workers, strict, skipped, progress, notes)
+    except OSError as error:
+        if error.errno in FULL:
+            raise disk_full(destination) from None
+        raise UserError(f"cannot be written: {error.strerror}", where=destination, code=DataError.code) from None
+    return _report(Cache.open(destination), notes, resumed, False, start)
+
+
+def _check_settings(image_size: int, fit: str, crop: str) -> None:
+    if not 8 <= image_size <= 4096:
+        raise ConfigError(f"must be between 8 and 4096 pixels, not {image_size}", where="image size")
+    for name, value, allowed in (("fit", fit, ("squash", "keep")), ("crop", crop, ("box", "none"))):
+        if value not in allowed:
+            raise ConfigError(f"must be {' or '.join(allowed)}, not {value!r}", where=name)
+
+
+def _report(cache: Cache, notes: Sequence[str], resumed: int, existed: bool, start: float) -> PrepareReport:
+    train, test = (len(cache.rows(split)) for split in SPLITS)
+    seconds = time.monotonic() - start
+    return PrepareReport(
+        cache.path, cache.num_images, train, test, cache.num_captions, tuple(cache.skipped), tuple(notes), resumed, existed, seconds
+    )
+
+
+def _difference(cache: Cache, survey: Survey, settings: Mapping[str, str | int]) -> str:
+    had = {"dataset": cache.dataset, "image_size": cache.image_size, "fit": cache.fit, "crop": cache.crop}
+    changes = [f"{key} {value} instead of {settings[key]}" for key, value in had.items() if value != settings[key]]
+    found = cache.num_images + len(cache.skipped)
+    if found != survey.count:
+        changes.append(f"{found} images instead of {survey.count}")
+    return "a cache of this name exists, with " + (", ".join(changes) or "other images or captions")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one reading of all records tells."""
+
+    count: int
+    request: str
+    """Hash of names, captions, classes, splits, boxes, parts, attributes and settings."""
+    usable: np.ndarray
+    """(M,) int64: records that have captions."""
+    silent: list[int]
+    """Records that have none."""
+    class_names: list[str]
+    attributes: list[str]
+
+    @classmethod
+    def of(cls, records: Sequence[Record], settings: Mapping[str, str | int]) -> Survey:
+        """Read all records. Raises DataError when there is none, none with captions, or two have one name."""
+        digest = hashlib.sha256(json.dumps([1, settings]).encode())
+        silent: list[int] = []
+        names: set[bytes] = set()
+        classes: set[str] = set()
+        attributes: set[str] = set()
+        for row, record in enumerate(records):
+            facts = [record.name, record.captions, record.class_name, record.split, record.box, sorted(record.attributes.items())]
+            digest.update(json.dumps(facts).encode())
+            digest.update(b"" if record.parts is None else record.parts.astype("<f4").tobytes())
+            name = hashlib.blake2b(record.name.encode(), digest_size=8).digest()
+            if name in names:
+                raise DataError("two images have this name", where=record.name)
+            names.add(name)
+            classes.add(record.class_name)
+            attributes.update(record.attributes)
+            if not record.captions:
+                silent.append(row)
+        usable = np.setdiff1d(np.arange(len(records)), silent)
+        if not len(usable):
+            raise DataError("there are no images" if not records else "no image has a caption", hint="look at --source")
+        return cls(len(records), digest.hexdigest(), usable, silent, sorted(classes - {""}), sorted(attributes))
+
+
+def _chunks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    for start in range(0, len(rows), CHUNK):
+        yield start // CHUNK, rows[start : start + CHUNK]
+
+
+def _build(
+    records: Sequence[Record],
+    survey: Survey,
+    destination: Path,
+    rendering: Rendering,
+    settings: Mapping[str, str | int],
+    workers: int,
+    strict: bool,
+    skipped: list[tuple[str, str]],
+    progress: Progress | None,
+    notes: Sequence[str],
+) -> int:
+    """Render, collect and publish; returns how many images an earlier run had made."""
+    rows, side = survey.usable, rendering.image_size
+    if rendering.fit == "keep":
+        rows, ends = _measure(records, rows, rendering, workers, strict, skipped)
+        shape: tuple[int, ...] = (int(ends[-1]),)
+    else:
+        ends = np.arange(len(rows) + 1) * (side * side * 3)
+        shape = (len(rows), side, side, 3)
+    with Partial(destination, shape, int(ends[-1]), survey.request) as partial:
+        outcomes = np.full((len(rows), 2), -1, np.int32)
+        bad: dict[int, str] = {}
+
+        def accept(chunk: int, results: Sequence[Outcome]) -> None:
+            for place, result in enumerate(results, chunk * CHUNK):
+                if not isinstance(result, str):
+                    outcomes[place] = result
+                    continue
+                record = records[int(rows[place])]
+                if strict:
+                    raise DataError(result, where=record.image if isinstance(record.image, Path) else record.name)
+                bad[place] = result
+
+        # A chunk with a bad image is tried again: it may have been mended since.
+        finished = {chunk: results for chunk, results in partial.done.items() if not any(isinstance(result, str) for result in results)}
+        for chunk, results in finished.items():
+            accept(chunk, results)
+        resumed = done = sum(len(results) for results in finished.values())
+        if progress is not None:
+            progress(done, len(rows))
+
+        def jobs() -> Iterator[tuple[int, list[Job]]]:
+            for chunk, part in _chunks(rows):
+                if chunk in finished:
+                    continue
+                places = range(chunk * CHUNK, chunk * CHUNK + len(part))
+                yield (
+                    chunk,
+                    [
+                        Job(record.image, record.box, partial.offset + int(ends[place]), int(ends[place + 1] - ends[place]))
+                        for place, record in zip(places, (records[int(row)] for row in part), strict=True)
+                    ],
+                )
+
+        for chunk, results in paint_all(jobs(), partial.path, rendering, workers):
+            accept(chunk, results)
+            partial.record(chunk, results)
+            done += len(results)
+            if progress is not None:
+                progress(done, len(rows))
+        partial.flush()
+        path = partial.path
+        good = np.flatnonzero(outcomes[:, 0] >= 0)
+        if not len(good):
+            raise DataError(f"none of the {len(rows)} images can be used; the first: {bad[min(bad)]}", where=records[int(rows[0])].name)
+        if bad:
+            skipped += [(records[int(rows[place])].name, reason) for place, reason in sorted(bad.items())]
+            path, ends = _without_gaps(partial, destination, ends, good, rendering)
+        write_columns(path, _columns(records, survey, rows[good], outcomes[good], ends, rendering, settings, skipped, notes))
+        publish(path, destination)
+        partial.discard()
+    return resumed
+
+
+def _measure(
+    records: Sequence[Record], rows: np.ndarray, rendering: Rendering, workers: int, strict: bool, skipped: list[tuple[str, str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where images of different sizes go: (the rows whose size could be read, (len + 1,) int64 first bytes)."""
+    found: dict[int, list[Outcome]] = {}
+    images = ((chunk, [records[int(row)].image for row in part]) for chunk, part in _chunks(rows))
+    for chunk, results in measure_all(images, workers):
+        found[chunk] = results
+    kept: list[int] = []
+    sizes: list[int] = []
+    for row, outcome in zip(rows.tolist(), (outcome for chunk in sorted(found) for outcome in found[chunk]), strict=True):
+        record = records[row]
+        try:
+            if isinstance(outcome, str):
+                raise DataError(outcome)
+            left, top, right, bottom = crop_window(*outcome, record.box, rendering.crop)
+        except DataError as error:
+            if strict:
+                raise DataError(error.message, where=record.image if isinstance(record.image, Path) else record.name) from None
+            skipped.append((record.name, error.message))
+            continue
+        width, height = fitted_size(right - left, bottom - top, rendering.image_size, rendering.fit)
+        kept.append(row)
+        sizes.append(width * height * 3)
+    if not kept:
+        raise DataError(f"none of the {len(rows)} images can be used; the first: {skipped[-1][1]}")
+    return np.array(kept), np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _without_gaps(partial: Partial, destination: Path, ends: np.ndarray, good: np.ndarray, rendering: Rendering) -> tuple[Path, np.ndarray]:
+    """Copy the images that could be read to a file without the places of those that could not: (path, first bytes)."""
+    path = destination.with_name(f".{destination.name}.packed")
+    path.unlink(missing_ok=True)
+    packed = np.concatenate([[0], np.cumsum(np.diff(ends)[good])])
+    total, side = int(packed[-1]), rendering.image_size
+    check_space(destination, total)
+    offset = create_images(path, (total,) if rendering.fit == "keep" else (len(good), side, side, 3))
+    with partial.path.open("rb") as source, path.open("r+b") as target:
+        reserve(target.fileno(), offset + total, destination)
+        target.seek(offset)
+        for place in good:
+            source.seek(partial.offset + int(ends[place]))
+            target.write(source.read(int(ends[place + 1] - ends[place])))
+    sync(path)
+    return path, packed
+
+
+def _columns(
+    records: Sequence[Record],
+    survey: Survey,
+    rows: np.ndarray,
+    extents: np.ndarray,
+    ends: np.ndarray,
+    rendering: Rendering,
+    settings: Mapping[str, str | int],
+    skipped: Sequence[tuple[str, str]],
+    notes: Sequence[str],
+) -> Columns:
+    """Everything but the pixels, for the images `rows` whose originals were `extents` (width, height)."""
+    count = len(rows)
+    class_index = {name: index for index, name in enumerate(survey.class_names)}
+    arrays: dict[str, np.ndarray] = {
+        "class_ids": np.full(count, -1, np.int32),
+        "split": np.zeros(count, np.uint8),
+        "caption_offsets": np.zeros(count + 1, np.int64),
+    }
+    boxes, parts = np.full((count, 4), np.nan, np.float32), np.zeros((count, 15, 3), np.float32)
+    sizes = np.zeros((count, 2), np.int32)
+    has_box = has_parts = False
+
+    def kept() -> Iterator[Record]:
+        return (records[int(row)] for row in rows)
+
+    for i, (record, (width, height)) in enumerate(zip(kept(), extents.tolist(), strict=True)):
+        window = crop_window(width, height, record.box, rendering.crop)
+        size = fitted_size(window[2] - window[0], window[3] - window[1], rendering.image_size, rendering.fit)
+        arrays["class_ids"][i] = class_index.get(record.class_name, -1)
+        arrays["split"][i] = SPLITS.index(record.split)
+        arrays["caption_offsets"][i + 1] = arrays["caption_offsets"][i] + len(record.captions)
+        sizes[i] = size[::-1]
+        if record.box is not None:
+            boxes[i], has_box = move_box(record.box, window, size), True
+        if record.parts is not None:
+            parts[i], has_parts = move_parts(record.parts, window, size), True
+    if has_box:
+        arrays["boxes"] = boxes
+    if has_parts:
+        arrays["parts"] = parts
+    if rendering.fit == "keep":
+        arrays["image_sizes"], arrays["image_offsets"] = sizes, ends
+
+    def values(key: str) -> Callable[[], Iterator[str]]:
+        return lambda: (record.attributes.get(key, "") for record in kept())
+
+    source: dict[str, Any] = {"notes": list(notes), "records": survey.count}
+    identity = hashlib.sha256("\n".join([survey.request, *(name for name, _ in sorted(skipped))]).encode()).hexdigest()
+    return Columns(
+        attrs={**settings, "source": json.dumps(source), "request": survey.request, "identity": identity},
+        arrays=arrays,
+        strings={
+            "captions": lambda: (caption for record in kept() for caption in record.captions),
+            "names": lambda: (record.name for record in kept()),
+            "class_names": lambda: survey.class_names,
+            "skipped_names": lambda: (name for name, _ in skipped),
+            "skipped_reasons": lambda: (reason for _, reason in skipped),
+            **{f"attributes/{key}": values(key) for key in survey.attributes},
+        },
+    )

@@ -1,0 +1,200 @@
+"""CUB-200-2011 (Wah et al. 2011) with the ten captions an image of Reed et al. (CVPR 2016), as their authors publish them.
+
+Looked for in the folder given, in the layouts people have: `CUB_200_2011/` with images.txt and the other lists, and the captions in
+`cvpr2016_cub/text_c10/CLASS/IMAGE.txt`, `birds/text*/CLASS/IMAGE.txt` or a `text_c10` or `text` folder beside the images. Caption
+folders are matched by the three digits in front, because 17 of the 200 are spelled differently there.
+
+The split is the class-disjoint one of all the papers (150 classes to train on, 50 held out), not CUB's train_test_split.txt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from stackgan_cli.data.records import Record
+from stackgan_cli.errors import DataError
+
+TEST_CLASSES = frozenset(
+    int(number)
+    for number in (
+        "1 4 6 8 9 14 23 29 31 33 34 35 36 37 38 43 49 51 53 66 72 79 83 84 86 91 95 96 98 101 102 103 112 114 119 121 130 135 138 147 "
+        "156 163 165 166 180 183 185 186 187 197"
+    ).split()
+)
+"""Numbers of the 50 held-out classes (Reed et al., CVPR 2016; every StackGAN code)."""
+NUM_PARTS = 15
+LISTS = ("images.txt", "bounding_boxes.txt", "image_class_labels.txt", "classes.txt")
+CAPTIONS_HINT = (
+    "the captions are the folder text_c10 of cvpr2016_cub.tar.gz (or text of birds.zip); put cvpr2016_cub/ beside CUB_200_2011/, "
+    "or give the folder that holds both with --source"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class CubRecords(Sequence[Record]):
+    """The images of a CUB folder that are there, in the order of images.txt. Captions are read when a record is asked for."""
+
+    images: Path
+    captions: Path
+    names: tuple[str, ...]
+    """`class_folder/image.jpg`."""
+    class_ids: np.ndarray
+    class_names: dict[int, str]
+    boxes: np.ndarray
+    parts: np.ndarray | None
+    caption_folders: dict[str, str]
+    """Three digits -> folder name under `captions`."""
+    absent: int
+    """How many images of images.txt are not in the folder."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        name, class_id = self.names[index], int(self.class_ids[index])
+        x, y, width, height = self.boxes[index].tolist()
+        return Record(
+            name=str(Path(name).with_suffix("")),
+            image=self.images / name,
+            captions=self._captions(name),
+            class_name=self.class_names[class_id],
+            split="test" if class_id in TEST_CLASSES else "train",
+            box=(x, y, width, height),
+            parts=None if self.parts is None else self.parts[index],
+        )
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self[i] for i in range(len(self)))
+
+    def _captions(self, name: str) -> tuple[str, ...]:
+        """The captions of an image, one a line; empty when its file is not there."""
+        folder, image = name.split("/", 1)
+        path = self.captions / self.caption_folders.get(folder[:3], folder) / Path(image).with_suffix(".txt")
+        try:
+            text = path.read_bytes().decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return ()
+        # In a few files an old conversion made two U+FFFD of each space; the released readers undo it likewise.
+        lines = (" ".join(line.replace("\ufffd", " ").split()) for line in text.split("\n"))
+        return tuple(line for line in lines if line)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about this copy."""
+        listed = len(self) + self.absent
+        return (f"{self.absent} of the {listed} images in images.txt are not in {self.images}",) if self.absent else ()
+
+
+def cub_records(source: Path) -> CubRecords:
+    """Read the lists of a CUB-200-2011 copy; `source` is the `CUB_200_2011` folder or one that holds it.
+
+    Raises DataError when the images, a list or the captions are not there, or when the copy is CUB-200 of 2010.
+    """
+    root = find_images(source)
+    captions, folders = find_captions(source, root)
+    names = _table(root / "images.txt", 1, str)
+    labels = _table(root / "image_class_labels.txt", 1, int)
+    boxes = _table(root / "bounding_boxes.txt", 4, float)
+    classes = {number: values[0] for number, values in _table(root / "classes.txt", 1, str).items()}
+    here = [number for number, values in names.items() if (root / "images" / values[0]).is_file()]
+    if not here:
+        raise DataError(
+            f"none of the {len(names)} images that images.txt lists is there", where=root / "images", hint="extract CUB_200_2011.tgz anew"
+        )
+    for table, path in ((labels, "image_class_labels.txt"), (boxes, "bounding_boxes.txt")):
+        lacking = next((number for number in here if number not in table), None)
+        if lacking is not None:
+            raise DataError(f"has no line for image {lacking}", where=root / path, hint="extract CUB_200_2011.tgz anew")
+    unnamed = next((labels[number][0] for number in here if labels[number][0] not in classes), None)
+    if unnamed is not None:
+        raise DataError(f"has no line for class {unnamed}", where=root / "classes.txt", hint="extract CUB_200_2011.tgz anew")
+    return CubRecords(
+        images=root / "images",
+        captions=captions,
+        names=tuple(names[number][0] for number in here),
+        class_ids=np.array([labels[number][0] for number in here], np.int16),
+        class_names=classes,
+        boxes=np.array([boxes[number] for number in here], np.float32),
+        parts=_parts(root / "parts" / "part_locs.txt", here),
+        caption_folders=folders,
+        absent=len(names) - len(here),
+    )
+
+
+def find_images(source: Path) -> Path:
+    """The folder with images.txt and images/. Raises DataError, which tells CUB-200 of 2010 from a folder without CUB."""
+    if not source.is_dir():
+        raise DataError("there is no such folder", where=source, hint="give the folder that holds CUB_200_2011/ with --source")
+    candidates = [source, source / "CUB_200_2011", source / "birds" / "CUB_200_2011", source / "CUB_200_2011" / "CUB_200_2011"]
+    for root in candidates:
+        if all((root / name).is_file() for name in LISTS) and (root / "images").is_dir():
+            return root
+    for root in candidates:
+        if (root / "annotations-mat").is_dir() or (root / "lists" / "files.txt").is_file() or root.name.endswith("2010"):
+            raise DataError(
+                "this is CUB-200 of 2010, whose images and names differ",
+                where=root,
+                hint="the captions belong to CUB-200-2011: get CUB_200_2011.tgz",
+            )
+    for root in candidates:
+        missing = [name for name in (*LISTS, "images") if not (root / name).exists()]
+        if len(missing) <= len(LISTS):
+            raise DataError(f"{', '.join(missing)} not found", where=root, hint="extract CUB_200_2011.tgz anew")
+    raise DataError("no CUB-200-2011 in this folder", where=source, hint="give the folder that holds CUB_200_2011/ with --source")
+
+
+def find_captions(source: Path, root: Path) -> tuple[Path, dict[str, str]]:
+    """The folder of captions and its class folders by their three digits. Raises DataError when there is none."""
+    bases = dict.fromkeys(
+        base / below for base in (source, root.parent, root, root.parent.parent) for below in ("cvpr2016_cub", "birds", ".")
+    )
+    for base in bases:
+        for folder in sorted(base.glob("text*"), key=lambda path: (path.name != "text_c10", path.name)):
+            found = {path.name[:3]: path.name for path in sorted(folder.glob("[0-9][0-9][0-9].*")) if path.is_dir()}
+            if found:
+                return folder, found
+    raise DataError("there are no captions here", where=source, hint=CAPTIONS_HINT)
+
+
+def _table(path: Path, columns: int, kind: type) -> dict[int, tuple]:
+    """Lines `number value...` as {number: values}. Raises DataError with the line that is malformed."""
+    table: dict[int, tuple] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        fields = line.split()
+        try:
+            if len(fields) != columns + 1:
+                raise ValueError
+            table[int(fields[0])] = tuple(kind(value) for value in fields[1:])
+        except ValueError:
+            raise DataError(f"line {number} is not what CUB has there: {line[:60]!r}", where=path, hint="extract it anew") from None
+    return table
+
+
+def _parts(path: Path, here: Sequence[int]) -> np.ndarray | None:
+    """(len(here), 15, 3) float32 x, y, visible; None when the list is not there."""
+    if not path.is_file():
+        return None
+    place = {number: i for i, number in enumerate(here)}
+    parts = np.zeros((len(here), NUM_PARTS, 3), np.float32)
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                image, part, x, y, visible = line.split()
+                if int(image) in place:
+                    parts[place[int(image)], int(part) - 1] = float(x), float(y), float(visible)
+            except (ValueError, IndexError):
+                raise DataError(f"line {number} is not what CUB has there: {line[:60]!r}", where=path, hint="extract it anew") from None
+    return parts
