@@ -1,0 +1,348 @@
+"""Where the parts of a demo bird are: outlines, bounding box and the 15 CUB parts, from a seed and without drawing anything.
+
+A bird is built of closed polygons in bird units (half the torso's length is about 1), facing right, with y downwards, and then
+mirrored, scaled and moved to pixels. Two properties matter to whoever measures with these pictures. The bounding box is padded until
+the flank lies near its centre, so that after StackGAN's box crop the middle of every picture shows the body colour. And wings and
+beak are larger than nature's, so that their colour can still be told at 64 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+CUB_PARTS = (
+    "back",
+    "beak",
+    "belly",
+    "breast",
+    "crown",
+    "forehead",
+    "left eye",
+    "left leg",
+    "left wing",
+    "nape",
+    "right eye",
+    "right leg",
+    "right wing",
+    "tail",
+    "throat",
+)
+POSES = ("perched", "flying", "swimming")
+BACKGROUNDS = {
+    "perched": ("foliage", "sky", "grass", "plain", "dusk"),
+    "flying": ("sky", "dusk", "plain", "sea"),
+    "swimming": ("water",),
+}
+BOX_SCALE = 1.5  # StackGAN's crop: a square of 1.5 times the longer side of the box
+
+
+@dataclass(slots=True)
+class Bird:
+    """One bird's outlines. Every polygon is (n, 2) float; lists run from back to front."""
+
+    body: list[np.ndarray] = field(default_factory=list)
+    belly: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    crown: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    tail: list[np.ndarray] = field(default_factory=list)
+    far_wing: list[np.ndarray] = field(default_factory=list)
+    wing: list[np.ndarray] = field(default_factory=list)
+    beak: list[np.ndarray] = field(default_factory=list)  # lower mandible, upper mandible
+    legs: list[np.ndarray] = field(default_factory=list)
+    flecks: np.ndarray = field(default_factory=lambda: np.zeros((0, 3, 2)))  # short feather edges on the torso: three points each
+    parts: dict[str, np.ndarray] = field(default_factory=dict)
+    eye: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    eye_radius: float = 0.1
+    flank: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    waterline: float | None = None  # what is drawn below it is under water
+    unit: float = 1.0  # pixels in one bird unit; 1 until placed
+
+    def moved(self, matrix: np.ndarray, offset: np.ndarray, unit: float) -> Bird:
+        """The bird after `points @ matrix + offset`, where the matrix scales by `unit` (and may mirror x)."""
+
+        def move(points: np.ndarray) -> np.ndarray:
+            return points @ matrix + offset
+
+        def each(polygons: list[np.ndarray]) -> list[np.ndarray]:
+            return [move(polygon) for polygon in polygons]
+
+        return Bird(
+            body=each(self.body),
+            belly=move(self.belly),
+            crown=move(self.crown),
+            tail=each(self.tail),
+            far_wing=each(self.far_wing),
+            wing=each(self.wing),
+            beak=each(self.beak),
+            legs=each(self.legs),
+            flecks=move(self.flecks),
+            parts={name: move(point) for name, point in self.parts.items()},
+            eye=move(self.eye),
+            eye_radius=self.eye_radius * unit,
+            flank=move(self.flank),
+            waterline=None if self.waterline is None else float(self.waterline * unit + offset[1]),
+            unit=unit,
+        )
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest corner of what can be seen."""
+        points = np.concatenate([*self.body, *self.tail, *self.far_wing, *self.wing, *self.beak, *self.legs])
+        least, greatest = points.min(axis=0), points.max(axis=0)
+        if self.waterline is not None:
+            greatest[1] = min(greatest[1], self.waterline)
+        return least, greatest
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A bird placed in a picture of `width` x `height` pixels."""
+
+    bird: Bird
+    width: int
+    height: int
+    pose: str
+    background: str
+    facing: str
+    box: tuple[float, float, float, float]
+
+    def parts(self) -> np.ndarray:
+        """(15, 3) float32 in CUB's order: x, y in pixels, and 1 where visible (else all 0)."""
+        table = np.zeros((len(CUB_PARTS), 3), dtype=np.float32)
+        mirrored = self.facing == "left"
+        for name, point in self.bird.parts.items():
+            if mirrored:  # the side we see of a bird that faces left is its left side
+                name = name.replace("right", "LEFT").replace("left", "right").replace("LEFT", "left")
+            table[CUB_PARTS.index(name)] = (*point, 1.0)
+        return table
+
+
+def compose(attributes: Mapping[str, str], seed: int, index: int, image_size: int) -> Scene:
+    """Lay out image `index` of the demo set: pose, size, place and background follow from (seed, index) alone.
+
+    `image_size` is the side, in pixels, that StackGAN's box crop of the picture is to have (about; it varies by a few per cent).
+    """
+    rng = np.random.default_rng((seed, index, 1))
+    pose = str(rng.choice(POSES, p=(0.55, 0.28, 0.17)))
+    background = str(rng.choice(BACKGROUNDS[pose]))
+    facing = "left" if rng.random() < 0.5 else "right"
+    bird = build(attributes, pose, rng)
+
+    least, greatest = bird.bounds()
+    slack = 0.05
+    least = np.minimum(least, 2 * (bird.flank - slack) - greatest)  # pad the side on which the flank is too near the edge
+    greatest = np.maximum(greatest, 2 * (bird.flank + slack) - least)
+    crop = image_size * rng.uniform(0.94, 1.06)
+    unit = crop / BOX_SCALE / float((greatest - least).max())
+    margin = rng.uniform(0.02, 0.12, size=4) * crop
+    width, height = (round(crop + margin[0] + margin[1]), round(crop + margin[2] + margin[3]))
+    centre = np.array([margin[0], margin[2]]) + crop / 2
+    mirror = -1.0 if facing == "left" else 1.0
+    matrix = np.diag([mirror * unit, unit])
+    offset = centre - (least + greatest) / 2 @ matrix
+    placed = bird.moved(matrix, offset, unit)
+    size = (greatest - least) * unit
+    corner = centre - size / 2
+    box = (float(corner[0]), float(corner[1]), float(size[0]), float(size[1]))
+    return Scene(placed, width, height, pose, background, facing, box)
+
+
+# ---------------------------------------------------------------------------------------------------------------- the bird
+
+_PROPORTIONS = {  # torso half length, half height, head radius, neck length
+    "small": (1.12, 1.04, 0.60, -0.04),
+    "medium": (1.20, 1.00, 0.53, 0.05),
+    "large": (1.28, 0.96, 0.46, 0.16),
+}
+
+
+def build(attributes: Mapping[str, str], pose: str, rng: np.random.Generator) -> Bird:
+    """The outlines in bird units, facing right. `attributes` needs size, beak_shape and beak_length."""
+    length, height, head_radius, neck = _PROPORTIONS[attributes["size"]]
+    length, height, head_radius = np.array([length, height, head_radius]) * rng.uniform(0.96, 1.04, size=3)
+    pitch = {"perched": rng.uniform(-36, -16), "flying": rng.uniform(-14, 4), "swimming": rng.uniform(-5, 2)}[pose]
+    turn = rotation(pitch)
+    bird = Bird()
+
+    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    across = np.cos(angles)
+    taper = np.where(across < 0, 1 - 0.38 * across**2, 1.0)  # slimmer towards the tail
+    torso = np.stack([length * across, height * np.sin(angles) * taper], axis=1) @ turn
+
+    lift = {"perched": (0.0, -0.36), "flying": (0.14, -0.12), "swimming": (0.0, -0.50)}[pose]
+    head = np.array([length * 0.86, -0.30]) @ turn + np.array(lift) + neck * np.array([0.5, -1.0])
+    head += rng.uniform(-0.05, 0.05, size=2)
+    chest = np.array([0.36 * length, -0.02]) @ turn
+    bird.body = [torso, _neck(chest, height * 0.78, head, head_radius), ellipse(head, head_radius * 1.04, head_radius)]
+
+    face = rotation(rng.uniform(-7, 9))  # the head's own turn
+    bird.eye = head + np.array([0.30, -0.14]) * head_radius @ face
+    bird.eye_radius = 0.105 * (0.75 + 0.5 * head_radius)
+    cap = np.array([[0.98, -0.42], [0.5, -0.36], [0.0, -0.34], [-0.5, -0.12], [-0.85, 0.42], [-1.5, 0.35], [-1.3, -1.4], [1.0, -1.4]])
+    bird.crown = head + smooth(cap * head_radius) @ face
+    bird.beak = _beak(head, head_radius, face, attributes["beak_shape"], attributes["beak_length"])
+
+    under = np.array([[0.90, 0.42], [0.50, 0.66], [0.0, 0.70], [-0.5, 0.62], [-0.95, 0.36], [-1.1, 1.2], [0.0, 1.4], [0.9, 1.2]])
+    bird.belly = smooth(under * np.array([length, height])) @ turn
+    bird.tail = _tail(length, turn, rng)
+    bird.flank = np.array([0.22 * length, 0.12 * height]) @ turn
+    bird.flecks = _flecks(length, height, rng) @ turn
+
+    right_wing = _wings(bird, pose, length, height, turn, rng)
+    bird.parts = {
+        "back": np.array([-0.35 * length, -0.80 * height]) @ turn,
+        "beak": (bird.beak[1].min(axis=0) + bird.beak[1].max(axis=0)) / 2,
+        "belly": np.array([0.05, 0.83 * height]) @ turn,
+        "breast": np.array([0.72 * length, 0.25 * height]) @ turn,
+        "crown": head + np.array([0.0, -0.85]) * head_radius @ face,
+        "forehead": head + np.array([0.72, -0.58]) * head_radius @ face,
+        "right eye": bird.eye,
+        "nape": head + np.array([-0.88, 0.05]) * head_radius @ face,
+        "tail": np.mean([feather.mean(axis=0) for feather in bird.tail], axis=0),
+        "throat": head + np.array([0.55, 0.80]) * head_radius @ face,
+        "right wing": right_wing,
+    }
+    if bird.far_wing:
+        bird.parts["left wing"] = np.mean([feather.mean(axis=0) for feather in bird.far_wing], axis=0)
+    if pose == "perched":
+        ground = float(torso[:, 1].max()) + rng.uniform(0.22, 0.32)
+        for name, x in (("left leg", 0.30), ("right leg", 0.02)):
+            hip = np.array([x, 0.80 * height]) @ turn
+            foot = np.array([hip[0] + 0.10, ground])
+            bird.legs.append(np.stack([hip, (hip + foot) / 2 + np.array([-0.07, 0.0]), foot]))
+            bird.parts[name] = (hip + foot) / 2 + np.array([0.0, 0.1])
+    elif pose == "swimming":
+        bird.waterline = float(0.62 * height + rng.uniform(0.0, 0.08))
+        bird.parts["belly"][1] = min(bird.parts["belly"][1], bird.waterline - 0.05)
+    return bird
+
+
+def _neck(chest: np.ndarray, chest_radius: float, head: np.ndarray, head_radius: float) -> np.ndarray:
+    """A tapered tube from the chest to the head, a little slimmer in its middle."""
+    along = np.linspace(0, 1, 12)
+    axis = chest + (head - chest) * along[:, None]
+    direction = (head - chest) / max(float(np.linalg.norm(head - chest)), 1e-6)
+    normal = np.array([-direction[1], direction[0]])
+    ease = along * along * (3 - 2 * along)
+    radius = chest_radius + (head_radius - chest_radius) * ease - 0.05 * np.sin(np.pi * along) * head_radius
+    return np.concatenate([axis + normal * radius[:, None], (axis - normal * radius[:, None])[::-1]])
+
+
+def _beak(head: np.ndarray, radius: float, face: np.ndarray, shape: str, length: str) -> list[np.ndarray]:
+    reach = {"short": 0.46, "long": 0.86}[length]
+    half = {"pointed": 0.19, "conical": 0.30, "hooked": 0.24, "curved": 0.19}[shape]
+    along = np.linspace(0, 1, 14)
+    top = {  # height of the upper edge over the line of the mouth, as a share of `half`
+        "pointed": 1 - along,
+        "conical": np.sqrt(np.clip(1 - along**1.6, 0, None)),
+        "hooked": np.clip(1 - along**4, 0, None) * 1.05,
+        "curved": (1 - along) * 1.05,
+    }[shape]
+    droop = {"pointed": 0.0, "conical": 0.0, "hooked": 0.34, "curved": 0.42 * reach + 0.06}[shape]
+    sink = droop * (along ** (7 if shape == "hooked" else 2))
+    x = reach * along * (0.86 if shape == "conical" else 1.0)
+    under = {"conical": 0.75, "hooked": 0.45}.get(shape, 0.7) * np.clip(1 - along / (0.8 if shape == "hooked" else 0.97), 0, None)
+    mouth_sink = droop * along**2 if shape == "curved" else np.zeros_like(along)
+    upper = np.concatenate([np.stack([x, sink - half * top], 1), np.stack([x, np.maximum(mouth_sink, sink * (along > 0.8))], 1)[::-1]])
+    lower = np.concatenate([np.stack([x, mouth_sink], 1), np.stack([x, mouth_sink + half * under], 1)[::-1]])
+    root = head + np.array([0.84, 0.10]) * radius @ face
+    deep = np.array([[-0.2, -half], [-0.2, 0.0]])  # the root reaches under the head, which is drawn over it
+    upper = np.concatenate([upper, deep[::-1]])
+    lower = np.concatenate([lower, np.array([[-0.2, half * 0.7], [-0.2, 0.0]])])
+    return [root + lower @ face, root + upper @ face]
+
+
+def _tail(length: float, turn: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    reach, spread, droop = rng.uniform(0.60, 0.78), rng.uniform(4, 9), rng.uniform(-8, 8)
+    root = np.array([-0.72 * length, -0.02])
+    return [feather(root, 180 + droop + spread * k, reach + 0.28 * length, 0.20) @ turn for k in (-2, 2, -1, 1, 0)]
+
+
+def _flecks(length: float, height: float, rng: np.random.Generator) -> np.ndarray:
+    """(n, 3, 2): small chevrons in staggered rows, the edges of body feathers."""
+    columns, rows = np.meshgrid(np.arange(-5, 6), np.arange(-3, 5))
+    centres = np.stack([(columns + 0.5 * (rows % 2)) * 0.19, rows * 0.18], axis=-1).reshape(-1, 2) + rng.normal(0, 0.025, size=(88, 2))
+    inside = ((centres / np.array([length, height])) ** 2).sum(axis=1) < 0.82
+    chevron = np.array([[0.04, -0.07], [-0.045, 0.0], [0.04, 0.07]])
+    return centres[inside][:, None, :] + chevron
+
+
+def _wings(bird: Bird, pose: str, length: float, height: float, turn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw the near wing (and in flight the far one) into `bird`; the near wing's centre is returned."""
+    if pose != "flying":
+        shoulder = np.array([0.18 * length, -0.64 * height])
+        lift = rng.uniform(-2, 6)
+        long = [feather(shoulder + np.array([-0.32, 0.02 * k]), 178 - 5.0 * k + lift, 1.50 - 0.10 * abs(k), 0.32) for k in (3, 2, 1, 0, -1)]
+        middle = [feather(shoulder + np.array([-0.10, 0.03 * k]), 174 - 9.0 * k + lift, 0.98, 0.32) for k in (2, 1, 0, -1)]
+        cover = np.array([[0.24, 0.04], [0.05, -0.22], [-0.4, -0.28], [-0.75, -0.08], [-0.45, 0.22], [0.0, 0.26]])
+        cover = smooth(cover) + shoulder
+        bird.wing = [polygon @ turn for polygon in (*long, *middle, cover)]
+        return (shoulder + np.array([-0.7, 0.0])) @ turn
+    up, sweep = rng.uniform(0.85, 1.1), rng.uniform(-12, 22)
+    root = np.array([0.22 * length, -0.50 * height])
+    bird.wing = [polygon @ turn for polygon in _open_wing(root, -1.0, up, sweep)]
+    if rng.random() < 0.55:  # seen from the side and a little above: the far wing hangs below the body
+        bird.far_wing = [polygon @ turn for polygon in _open_wing(root * np.array([1.0, -0.6]), 1.0, up * 0.92, sweep)]
+    else:
+        bird.far_wing = [polygon @ turn for polygon in _open_wing(root + np.array([0.30, 0.05]), -1.0, up * 0.95, sweep - 34)]
+    return np.mean([polygon.mean(axis=0) for polygon in bird.wing], axis=0)
+
+
+def _open_wing(root: np.ndarray, side: float, size: float, sweep: float) -> list[np.ndarray]:
+    """A spread wing: feathers along an arm that rises (side -1) or hangs (side +1) from the root, then the arm's coverts."""
+    elbow, wrist = np.array([0.10, 0.42]), np.array([0.16, 0.95])
+    lean = rotation(-sweep)
+    polygons = []
+    joints: list[tuple[np.ndarray, float, float]] = [(np.array([-0.35, 0.0]), 168, 0.80)]
+    joints += [(elbow * t + np.array([-0.25, 0.0]) * (1 - t), 162 - 18 * t, 0.98 + 0.12 * t) for t in (0.33, 0.66, 1.0)]
+    joints += [(elbow + (wrist - elbow) * t, 144 - 42 * t, 1.12 + 0.10 * t) for t in (0.25, 0.5, 0.75, 1.0)]
+    for at, angle, reach in joints:
+        polygons.append(feather(at, angle, reach, 0.34))
+    arm = smooth(
+        np.array([[0.16, -0.05], [0.34, 0.5], [0.34, 0.98], [0.18, 1.22], [-0.12, 1.05], [-0.32, 0.6], [-0.62, 0.05], [-0.3, -0.25]])
+    )
+    flip = np.array([1.0, side])
+    return [root + (polygon @ lean.T) * flip * size for polygon in (*polygons, arm)]
+
+
+# ------------------------------------------------------------------------------------------------------------------- shapes
+
+
+def rotation(degrees: float) -> np.ndarray:
+    """Matrix for row vectors, `points @ rotation(a)`: a turn by `a` degrees from x towards y (clockwise on the screen)."""
+    angle = np.deg2rad(degrees)
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def ellipse(centre: np.ndarray, x_radius: float, y_radius: float) -> np.ndarray:
+    """(40, 2) points round an axis-parallel ellipse."""
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    return centre + np.stack([x_radius * np.cos(angles), y_radius * np.sin(angles)], axis=1)
+
+
+def feather(root: np.ndarray, angle: float, length: float, width: float) -> np.ndarray:
+    """(19, 2) outline of a feather from `root` in the direction `angle` (degrees; 0 is right, 90 down), with a round tip."""
+    return root + _FEATHER * np.array([length, width]) @ rotation(angle)
+
+
+def smooth(points: np.ndarray, pieces: int = 6) -> np.ndarray:
+    """Closed Catmull-Rom curve through (n, 2) points, `pieces` to a span."""
+    t = (np.arange(pieces) / pieces)[:, None, None]
+    before, after, later = np.roll(points, 1, 0), np.roll(points, -1, 0), np.roll(points, -2, 0)
+    span = (
+        2 * points
+        + (after - before) * t
+        + (2 * before - 5 * points + 4 * after - later) * t**2
+        + (3 * points - before - 3 * after + later) * t**3
+    )
+    return (span / 2).transpose(1, 0, 2).reshape(-1, 2)
+
+
+def _feather_outline() -> np.ndarray:
+    along = np.array([0.0, 0.15, 0.35, 0.55, 0.72, 0.85, 0.93, 0.98, 1.0])
+    half = np.array([0.16, 0.28, 0.38, 0.46, 0.5, 0.44, 0.32, 0.18, 0.0])
+    return np.concatenate([np.stack([along, -half], 1), np.stack([along, half], 1)[-2::-1]])
+
+
+_FEATHER = _feather_outline()
