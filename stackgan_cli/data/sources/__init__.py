@@ -1,0 +1,90 @@
+"""The datasets that `stackgan prepare` knows: one table from a name to its records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stackgan_cli.data.demo_birds import demo_records
+from stackgan_cli.data.download import Progress
+from stackgan_cli.data.records import Record
+from stackgan_cli.data.sources.cub import cub_records, holds_cub, obtain_cub
+from stackgan_cli.errors import DataError, UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What a user may say about where records come from."""
+
+    workspace: Path = Path()
+    source: Path | None = None
+    """A folder in the layout of the dataset's authors; None looks for one and downloads."""
+    count: int | None = None
+    """How many images to make, where they are made."""
+    seed: int = 0
+    progress: Progress | None = None
+    """Told of bytes downloaded."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Records, and what the user should know about them."""
+
+    records: Sequence[Record]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One row of the table."""
+
+    summary: str
+    gather: Callable[[SourceOptions], Gathered]
+
+
+def _demo(options: SourceOptions) -> Gathered:
+    if options.source is not None:
+        raise UsageError("the demo set is drawn, not read", where="--source", hint="leave --source out")
+    count = 3000 if options.count is None else options.count
+    return Gathered(demo_records(count, species=min(200, count), seed=options.seed))
+
+
+def _cub(options: SourceOptions) -> Gathered:
+    if options.count is not None:
+        raise UsageError("only the demo set has a number of images to choose", where="--count", hint="leave --count out")
+    source = options.source or find_source("cub", options.workspace, holds_cub)
+    records = cub_records(source or obtain_cub(options.workspace / "downloads" / "cub", options.progress))
+    return Gathered(records, records.notes)
+
+
+def find_source(name: str, workspace: Path, holds: Callable[[Path], bool]) -> Path | None:
+    """The first of the usual places that holds a dataset: below `$STACKGAN_DATA`, then below the workspace."""
+    bases = [workspace / "downloads", workspace / "data", workspace]
+    if os.environ.get("STACKGAN_DATA"):
+        bases.insert(0, Path(os.environ["STACKGAN_DATA"]))
+    return next((place for base in bases for place in (base / name, base) if holds(place)), None)
+
+
+DATASETS: dict[str, Dataset] = {
+    "demo": Dataset("drawn birds with captions, boxes and parts; nothing to download", _demo),
+    "cub": Dataset("CUB-200-2011 with ten captions an image, in its authors' layout", _cub),
+}
+
+
+def dataset_names() -> list[str]:
+    """Names that `prepare` takes."""
+    return list(DATASETS)
+
+
+def gather(name: str, options: SourceOptions) -> Gathered:
+    """The records of a dataset. Raises UsageError for an unknown name, DataError when it is not there or damaged."""
+    if name not in DATASETS:
+        raise UsageError(
+            f"there is no dataset {name!r}{did_you_mean(name, DATASETS)}", where="prepare", hint=f"choose from {', '.join(DATASETS)}"
+        )
+    gathered = DATASETS[name].gather(options)
+    if not len(gathered.records):
+        raise DataError(f"the dataset {name!r} has no images", where=options.source or "")
+    return gathered

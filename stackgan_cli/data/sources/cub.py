@@ -16,22 +16,30 @@ from typing import overload
 
 import numpy as np
 
+from stackgan_cli.data.download import Progress, Remote, download, extract
 from stackgan_cli.data.records import Record
 from stackgan_cli.errors import DataError
 
-TEST_CLASSES = frozenset(
-    int(number)
-    for number in (
-        "1 4 6 8 9 14 23 29 31 33 34 35 36 37 38 43 49 51 53 66 72 79 83 84 86 91 95 96 98 101 102 103 112 114 119 121 130 135 138 147 "
-        "156 163 165 166 180 183 185 186 187 197"
-    ).split()
-)
+# fmt: off
+TEST_CLASSES = frozenset((
+    1, 4, 6, 8, 9, 14, 23, 29, 31, 33, 34, 35, 36, 37, 38, 43, 49, 51, 53, 66, 72, 79, 83, 84, 86, 91, 95, 96, 98, 101, 102, 103, 112,
+    114, 119, 121, 130, 135, 138, 147, 156, 163, 165, 166, 180, 183, 185, 186, 187, 197,
+))
+# fmt: on
 """Numbers of the 50 held-out classes (Reed et al., CVPR 2016; every StackGAN code)."""
 NUM_PARTS = 15
 LISTS = ("images.txt", "bounding_boxes.txt", "image_class_labels.txt", "classes.txt")
+IMAGES = Remote(
+    url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+    file_name="CUB_200_2011.tgz",
+    size=1_150_585_339,
+    digest="md5:97eceeb196236b17998738112f37df78",  # the publisher states an MD5 and no SHA-256
+)
+CAPTION_ARCHIVES = ("cvpr2016_cub.tar.gz", "cvpr2016_cub.tgz", "birds.zip")
+CAPTIONS_PAGE = "https://drive.google.com/open?id=0B0ywwgffWnLLZW9uVHNjb2JmNlE"
 CAPTIONS_HINT = (
-    "the captions are the folder text_c10 of cvpr2016_cub.tar.gz (or text of birds.zip); put cvpr2016_cub/ beside CUB_200_2011/, "
-    "or give the folder that holds both with --source"
+    "the captions are the folder text_c10 of cvpr2016_cub.tar.gz (or text of birds.zip): put cvpr2016_cub/ beside CUB_200_2011/, "
+    "and give the folder that holds both with --source"
 )
 
 
@@ -132,30 +140,63 @@ def cub_records(source: Path) -> CubRecords:
     )
 
 
+def obtain_cub(folder: Path, progress: Progress | None = None) -> Path:
+    """Have CUB in `folder`: unpack what archives are there, download the images. Returns `folder`.
+
+    Raises DataError when the captions are not there: they lie behind a page that needs a browser.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if _caption_root(folder, folder / "CUB_200_2011") is None:
+        archive = next((folder / name for name in CAPTION_ARCHIVES if (folder / name).is_file()), None)
+        if archive is None:
+            raise DataError(
+                "the captions of CUB cannot be downloaded without a browser",
+                where=folder,
+                hint=f"get cvpr2016_cub.tar.gz from {CAPTIONS_PAGE}, put it at {folder / CAPTION_ARCHIVES[0]}, and run again",
+            )
+        extract(archive, folder)
+    if _image_root(folder) is None:
+        extract(download(IMAGES, folder, progress), folder)
+    return folder
+
+
+def _image_places(source: Path) -> tuple[Path, ...]:
+    return source, source / "CUB_200_2011", source / "birds" / "CUB_200_2011", source / "CUB_200_2011" / "CUB_200_2011"
+
+
+def _image_root(source: Path) -> Path | None:
+    wanted = (*LISTS, "images")
+    return next((root for root in _image_places(source) if all((root / name).exists() for name in wanted)), None)
+
+
+def holds_cub(source: Path) -> bool:
+    """Whether a folder holds the images of CUB-200-2011 and captions."""
+    root = _image_root(source)
+    return root is not None and _caption_root(source, root) is not None
+
+
 def find_images(source: Path) -> Path:
     """The folder with images.txt and images/. Raises DataError, which tells CUB-200 of 2010 from a folder without CUB."""
     if not source.is_dir():
         raise DataError("there is no such folder", where=source, hint="give the folder that holds CUB_200_2011/ with --source")
-    candidates = [source, source / "CUB_200_2011", source / "birds" / "CUB_200_2011", source / "CUB_200_2011" / "CUB_200_2011"]
-    for root in candidates:
-        if all((root / name).is_file() for name in LISTS) and (root / "images").is_dir():
-            return root
-    for root in candidates:
-        if (root / "annotations-mat").is_dir() or (root / "lists" / "files.txt").is_file() or root.name.endswith("2010"):
+    root = _image_root(source)
+    if root is not None:
+        return root
+    for root in _image_places(source):
+        if (root / "annotations-mat").is_dir() or (root / "lists" / "files.txt").is_file() or root.resolve().name == "CUB_200_2010":
             raise DataError(
-                "this is CUB-200 of 2010, whose images and names differ",
+                "this is CUB-200 of 2010, which has other images",
                 where=root,
                 hint="the captions belong to CUB-200-2011: get CUB_200_2011.tgz",
             )
-    for root in candidates:
+    for root in _image_places(source):
         missing = [name for name in (*LISTS, "images") if not (root / name).exists()]
         if len(missing) <= len(LISTS):
             raise DataError(f"{', '.join(missing)} not found", where=root, hint="extract CUB_200_2011.tgz anew")
     raise DataError("no CUB-200-2011 in this folder", where=source, hint="give the folder that holds CUB_200_2011/ with --source")
 
 
-def find_captions(source: Path, root: Path) -> tuple[Path, dict[str, str]]:
-    """The folder of captions and its class folders by their three digits. Raises DataError when there is none."""
+def _caption_root(source: Path, root: Path) -> tuple[Path, dict[str, str]] | None:
     bases = dict.fromkeys(
         base / below for base in (source, root.parent, root, root.parent.parent) for below in ("cvpr2016_cub", "birds", ".")
     )
@@ -164,7 +205,15 @@ def find_captions(source: Path, root: Path) -> tuple[Path, dict[str, str]]:
             found = {path.name[:3]: path.name for path in sorted(folder.glob("[0-9][0-9][0-9].*")) if path.is_dir()}
             if found:
                 return folder, found
-    raise DataError("there are no captions here", where=source, hint=CAPTIONS_HINT)
+    return None
+
+
+def find_captions(source: Path, root: Path) -> tuple[Path, dict[str, str]]:
+    """The folder of captions, and its class folders by their three digits. Raises DataError when there is none."""
+    found = _caption_root(source, root)
+    if found is None:
+        raise DataError("there are no captions here", where=source, hint=CAPTIONS_HINT)
+    return found
 
 
 def _table(path: Path, columns: int, kind: type) -> dict[int, tuple]:

@@ -1,0 +1,216 @@
+"""Fetch a file over HTTP so that it can be taken up again, and unpack archives without trusting them."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import stat
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from stackgan_cli.data.cache import disk_full, sync
+from stackgan_cli.data.partial import FULL, check_space
+from stackgan_cli.errors import DataError, EnvironmentProblem
+
+BLOCK = 1 << 20
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all)."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file to fetch. `digest` is `sha256:HEX` or `md5:HEX`, as its publisher states it."""
+
+    url: str
+    file_name: str
+    size: int
+    digest: str
+
+
+def download(remote: Remote, folder: Path, progress: Progress | None = None, *, attempts: int = 4, timeout: float = 30.0) -> Path:
+    """Fetch `remote` into `folder` and return the file, whose size and digest are right. A part left by an earlier run is continued.
+
+    Raises EnvironmentProblem when the server cannot be reached or the disk is full, DataError when what it sends is something else.
+    """
+    path = folder / remote.file_name
+    if path.is_file() and path.stat().st_size == remote.size and _digest(path, remote.digest) == remote.digest:
+        return path
+    part = folder / f"{remote.file_name}.part"
+    with _disk_errors(part):
+        folder.mkdir(parents=True, exist_ok=True)
+        for attempt in range(attempts):
+            have = part.stat().st_size if part.exists() else 0
+            if have >= remote.size:
+                break
+            check_space(part, remote.size - have)
+            try:
+                _fetch(remote, part, have, progress, timeout)
+            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+                refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
+                if refused or attempt == attempts - 1:
+                    raise _unreachable(remote, folder, error) from None
+                time.sleep(0.5 * 2**attempt)
+        _verify(remote, part)
+        sync(part)
+        part.replace(path)
+    return path
+
+
+def _fetch(remote: Remote, part: Path, have: int, progress: Progress | None, timeout: float) -> None:
+    """One request for what is missing after `have` bytes."""
+    request = urllib.request.Request(remote.url, headers={"User-Agent": "stackgan", "Accept-Encoding": "identity"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        continued = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        done = have if continued else 0  # a server that knows no ranges sends everything again
+        with part.open("ab" if continued else "wb") as file:
+            while block := response.read(BLOCK):
+                file.write(block)
+                done += len(block)
+                if progress is not None:
+                    progress(done, remote.size)
+                if done > remote.size:
+                    break
+    if done < remote.size:
+        raise ConnectionError(f"the connection ended after {done:,} of {remote.size:,} bytes")
+
+
+def _unreachable(remote: Remote, folder: Path, error: Exception) -> EnvironmentProblem:
+    reason = getattr(error, "reason", None) or error
+    return EnvironmentProblem(
+        f"cannot be downloaded: {reason}",
+        where=remote.url,
+        hint=f"run the same command again to continue, or download it by other means and put it at {folder / remote.file_name}",
+    )
+
+
+def _verify(remote: Remote, part: Path) -> None:
+    size, found = part.stat().st_size, _digest(part, remote.digest)
+    if size != remote.size or found != remote.digest:
+        part.unlink()
+        raise DataError(
+            f"is not the published file: {size:,} bytes with {found} instead of {remote.size:,} with {remote.digest}; it was removed",
+            where=remote.url,
+            hint="run the same command again; if it happens twice, the file has changed or something on the way replaces it",
+        )
+
+
+def _digest(path: Path, like: str) -> str:
+    kind = like.partition(":")[0]
+    with path.open("rb") as file:
+        return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise disk_full(path) from None
+        raise DataError(f"cannot be written: {error.strerror or error}", where=path) from None
+
+
+# -- archives ---------------------------------------------------------------------------------------------------------------
+
+
+def extract(archive: Path, folder: Path) -> None:
+    """Unpack a tar (of any compression) or zip archive into `folder`; what it holds appears there when all of it is unpacked.
+
+    Only plain files and folders are made; a link that stays inside is passed over. Raises DataError for a damaged archive, and for
+    one with a path or a link that leads out of the folder.
+    """
+    staging = folder / f".{archive.name}.unpacking"
+    with _disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            with _archive_errors(archive):
+                if zipfile.is_zipfile(archive):
+                    _extract_zip(archive, staging)
+                else:
+                    _extract_tar(archive, staging)
+            for entry in sorted(staging.iterdir()):
+                target = folder / entry.name
+                if target.is_dir() and not target.is_symlink():
+                    shutil.rmtree(target)
+                entry.replace(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _archive_errors(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"is damaged, or not an archive: {error}", where=archive, hint="download it again") from None
+    except OSError as error:
+        if error.errno is not None:  # of the file system; gzip's own complaints carry no number
+            raise
+        raise DataError(f"is damaged, or not an archive: {error}", where=archive, hint="download it again") from None
+
+
+def _inside(archive: Path, name: str) -> PurePosixPath:
+    """The relative path of a member. Raises DataError when it leads elsewhere."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in name.partition("/")[0] or "\0" in name:
+        raise DataError(f"has a member that leads out of its folder: {name!r}", where=archive, hint="do not use this archive")
+    return path
+
+
+def _check_link(archive: Path, name: PurePosixPath, target: str) -> None:
+    resolved = os.path.normpath(name.parent / target)
+    if PurePosixPath(target).is_absolute() or resolved == ".." or resolved.startswith("../"):
+        raise DataError(f"has a link that leads out of its folder: {name} -> {target}", where=archive, hint="do not use this archive")
+
+
+def _extract_tar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            name = _inside(archive, member.name)
+            if member.issym():
+                _check_link(archive, name, member.linkname)
+            elif member.islnk():
+                _inside(archive, member.linkname)
+            elif member.isdir():
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            elif member.isfile():
+                source = tar.extractfile(member)
+                assert source is not None
+                _write(source, folder / name)
+            else:
+                raise DataError(f"has a member that is neither file nor folder: {name}", where=archive, hint="do not use this archive")
+
+
+def _extract_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as files:
+        check_space(folder, sum(info.file_size for info in files.infolist()))
+        for info in files.infolist():
+            name = _inside(archive, info.filename)
+            if stat.S_ISLNK(info.external_attr >> 16):
+                _check_link(archive, name, files.read(info).decode(errors="replace"))
+            elif info.is_dir():
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            else:
+                with files.open(info) as source:
+                    _write(source, folder / name)
+
+
+def _write(source: IO[bytes], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as target:
+        shutil.copyfileobj(source, target, BLOCK)
