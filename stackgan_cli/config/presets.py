@@ -158,7 +158,12 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def diff(a: BaseModel, b: BaseModel) -> list[tuple[str, Any, Any]]:
-    """The dotted keys in which two configurations differ, with both values (None where one has no such key)."""
-    left, right = (dict(_leaves(config.model_dump())) for config in (a, b))
-    return [(key, left.get(key), right.get(key)) for key in {**left, **right} if left.get(key) != right.get(key)]
+DESCRIPTION = ("name", "summary", "paper")
+"""Keys that say what a configuration is for and decide nothing."""
+
+
+def diff(a: BaseModel, b: BaseModel) -> list[str]:
+    """The keys in which two configurations differ, as `key: value of a -> value of b`; descriptions are left out."""
+    left, right = (dict(_leaves(config.model_dump(mode="json"))) for config in (a, b))
+    keys = [key for key in {**left, **right} if key not in DESCRIPTION and left.get(key) != right.get(key)]
+    return [f"{key}: {show(left.get(key))} -> {show(right.get(key))}" for key in keys]

@@ -1,0 +1,53 @@
+"""What several subcommands share: examples in the help, the session, options that look the same everywhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from stackgan_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from stackgan_cli.cli.ui import Session
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+def examples(*commands: str) -> str:
+    """The epilog of a subcommand: commands that can be pasted as they are."""
+    return "Examples:\n\n\b\n" + "\n".join(f"  {command}" for command in commands)
+
+
+def session_of(ctx: typer.Context) -> Session:
+    """The session of this invocation."""
+    return cast("Session", ctx.obj)
+
+
+def seconds(text: str | None) -> float | None:
+    """`90`, `90s`, `8m` or `1.5h` in seconds. Raises UsageError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    if match is None or float(match[1]) == 0:
+        raise UsageError(f"{text!r} is not a length of time", where="--stop-after", hint="for example 90s, 8m or 1.5h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def read_captions(path: Path) -> list[str]:
+    """The lines of a text file that are not blank. Raises UsageError for a file that cannot be read as captions."""
+    path = path.expanduser()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError("no such file", where=path, hint="a text file with one caption a line") from None
+    except IsADirectoryError:
+        raise UsageError("this is a folder", where=path, hint="give a text file with one caption a line") from None
+    except UnicodeDecodeError:
+        raise UsageError("this is no UTF-8 text", where=path, hint="give a text file with one caption a line") from None
+    captions = [line.strip() for line in text.splitlines() if line.strip()]
+    if not captions:
+        raise UsageError("there is no caption in this file", where=path, hint="write one caption a line")
+    return captions

@@ -1,0 +1,82 @@
+"""`stackgan sample`: captions into pictures."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stackgan_cli.cli.common import Device, examples, read_captions, session_of
+from stackgan_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from stackgan_cli.cli.ui import Session
+
+EPILOG = examples(
+    'stackgan sample "a red bird with black wings"',
+    'stackgan sample "a yellow bird" "a blue bird" --count 8 --fixed-noise',
+    "stackgan sample --file examples/captions.txt --stage both --output pictures",
+)
+
+
+class Stage(StrEnum):
+    one = "1"
+    two = "2"
+    both = "both"
+
+
+def sample(
+    ctx: typer.Context,
+    captions: Annotated[
+        list[str] | None, typer.Argument(help="What to draw. Default: captions of held-out images.", show_default=False)
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A text file, one caption a line.")] = None,
+    run: Annotated[str, typer.Option(help="A run. Default: the newest that draws.", show_default=False)] = "",
+    weights: Annotated[Path | None, typer.Option(help="A weights file instead of a run.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures a caption.")] = 4,
+    grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Also one picture with all of them and the captions.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture; the next has the next seed.")] = 0,
+    stage: Annotated[Stage | None, typer.Option(help="Which stage's pictures. Default: the last.", show_default=False)] = None,
+    fixed_noise: Annotated[bool, typer.Option("--fixed-noise", help="The same noise for every caption.")] = False,
+    mean: Annotated[bool, typer.Option("--mean", help="No noise in the conditioning.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder. Default: a new one in samples/.", show_default=False)] = None,
+    text_encoder: Annotated[Path | None, typer.Option(help="The text encoder's file, when the weights do not carry it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Sample with another text encoder all the same.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Draw pictures of captions, with a grid and a JSON file from which each can be made again."""
+    from stackgan_cli.cli.pictures import Pictures
+    from stackgan_cli.runtime import pick_device
+    from stackgan_cli.sampling import Sampler
+
+    session = session_of(ctx)
+    if run and weights is not None:
+        raise UsageError("give --run or --weights, not both")
+    texts = [*(captions or []), *(read_captions(file) if file is not None else [])]
+    source = weights or _weights_of(session, run)
+    sampler = Sampler.load(source, pick_device(device), text_encoder=text_encoder, force=force)
+    pictures = Pictures.draw(
+        session, sampler, texts, count=count, seed=seed, stage=stage and stage.value, fixed_noise=fixed_noise, mean=mean
+    )
+    facts = pictures.write(output or _new_folder(session, source), with_grid=grid)
+    session.result(facts, "\n".join(filter(None, [facts["grid"], facts["sidecar"]])))
+
+
+def _weights_of(session: Session, name: str) -> Path:
+    run = session.workspace.find_run(name) if name else session.workspace.newest_run(without="char-cnn-rnn")
+    path = run.latest_weights() if run is not None else None
+    if path is None:
+        problem = f"the run {name!r} has no weights yet" if name else "no run has weights yet"
+        raise UsageError(
+            problem, where=session.workspace.runs, hint=f"stackgan train{' --name ' + name if name else ' --preset demo-stage1'}"
+        )
+    session.say(f"drawing with {path}")
+    return path
+
+
+def _new_folder(session: Session, source: Path) -> Path:
+    name = source.parent.parent.name if source.parent.name == "weights" else source.stem
+    parent = session.workspace.root / "samples"
+    return next(folder for number in range(1, 1_000_000) if not (folder := parent / f"{name}-{number:03d}").exists())

@@ -1,0 +1,176 @@
+"""What the command line says, and where: results on stdout, everything for people on stderr.
+
+Rich on a terminal (bars, colour unless NO_COLOR is set), plain lines elsewhere, one JSON document on stdout with `--json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackgan_cli import __version__
+from stackgan_cli.errors import Exit, UserError
+
+if TYPE_CHECKING:
+    from stackgan_cli.runs import Workspace
+
+
+def duration(seconds: float) -> str:
+    """`4 s`, `3:20`, `2:03:20`; `?` when it is not known."""
+    if not 0 <= seconds < 1e8:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}" if minutes else f"{rest} s"
+
+
+def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:
+    """Left-aligned columns, two spaces apart."""
+    lines = [header, *rows] if header else list(rows)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))] if lines else []
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+@dataclass
+class Session:
+    """One invocation of the program: its root options, and its voice."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    root: Path | None = None
+    command: str = ""
+    warnings: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> Workspace:
+        """The folder of caches and runs: --workspace, else $STACKGAN_HOME, else the current folder."""
+        from stackgan_cli.runs import Workspace
+
+        return Workspace.locate(self.root)
+
+    # -- for people -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def silent(self) -> bool:
+        """Whether to keep quiet: asked to, or not the first of several processes."""
+        return self.quiet or os.environ.get("RANK", "0") != "0"
+
+    @property
+    def on_terminal(self) -> bool:
+        return sys.stderr.isatty() and not self.json
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """A line for people, on stderr."""
+        if not self.silent:
+            self._write(text, style)
+
+    def warn(self, text: str) -> None:
+        """Something the user should know although the command goes on; kept for the JSON document too."""
+        self.warnings.append(text)
+        self.say(f"note: {text}", style="yellow")
+
+    def _write(self, text: str, style: str = "") -> None:
+        if self.on_terminal:
+            from rich.console import Console
+
+            Console(stderr=True, highlight=False).print(text, style=style or None, markup=False, soft_wrap=True)
+        else:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def progress(self, title: str, *, unit: str = "", every: float = 10.0) -> Iterator[Progress]:
+        """A bar on a terminal; elsewhere a plain line at each `update(..., note)` or every `every` seconds, and at the end."""
+        if self.silent:
+            yield Progress(self, title, unit, every, None)
+        elif self.on_terminal:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bar
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            with Bar(*columns, console=Console(stderr=True)) as bar:
+                yield Progress(self, title, unit, every, bar)
+        else:
+            yield Progress(self, title, unit, every, None)
+
+    # -- results --------------------------------------------------------------------------------------------------------------
+
+    def result(self, data: dict[str, Any], text: str) -> None:
+        """The outcome: `text` on stdout now, or `data` in the JSON document at the end."""
+        self.data = data
+        if not self.json and os.environ.get("RANK", "0") == "0":
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
+    def finish(self, error: dict[str, Any] | None = None) -> None:
+        """Write the JSON document, when one was asked for."""
+        if self.json and os.environ.get("RANK", "0") == "0":
+            document = {
+                "command": self.command,
+                "version": __version__,
+                "ok": error is None,
+                "result": self.data,
+                "warnings": self.warnings,
+                "elapsed_s": round(time.monotonic() - self.started, 3),
+            }
+            if error is not None:
+                document["error"] = error
+            sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.flush()
+
+    def fail(self, error: UserError) -> int:
+        """Show a UserError; returns its exit code."""
+        if self.debug and error.code != Exit.BUG:
+            traceback.print_exception(error)
+        self._write(f"✗ {error}", "red")
+        if error.hint:
+            self._write(f"→ {error.hint}")
+        report = {"code": int(error.code), "message": error.message, "hint": error.hint, "where": error.where}
+        details = getattr(error, "details", None)
+        if details is not None:
+            report["problems"] = details()
+        self.finish(report)
+        return int(error.code)
+
+
+class Progress:
+    """How far something is. `update` may be called as often as one likes."""
+
+    def __init__(self, session: Session, title: str, unit: str, every: float, bar: Any) -> None:
+        self.session, self.title, self.unit, self.every, self.bar = session, title, unit, every, bar
+        self.task = bar.add_task(title, total=None, note="") if bar else None
+        self.started = self.last_line = time.monotonic()
+        self.first: int | None = None
+
+    def update(self, done: int, total: int, note: str = "", *, rate: float | None = None) -> None:
+        """`done` of `total`; a `note` makes a plain line at once. `rate` in `unit` a second (default: measured since the start)."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first = 0 if done <= 1 else done
+        measured = (done - self.first) / (now - self.started) if now > self.started else 0.0
+        speed = f"{rate if rate is not None else measured:.1f} {self.unit}/s"
+        left = duration((total - done) / measured) if measured > 0 else "?"
+        words = [word for word in (note, speed, f"{left} left" if done < total else f"in {duration(now - self.started)}") if word]
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, total=total, note="  ".join(words))
+        elif note or done == total or now - self.last_line >= self.every:
+            self.last_line = now
+            self.session.say(f"{self.title} {done:,}/{total:,}  {'  '.join(words)}")
