@@ -64,6 +64,10 @@ class Workspace:
         paths = [path for path in self.caches.glob("*.h5") if "." not in path.stem]
         return [path.stem for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)]
 
+    def cache_path_for(self, name: str) -> Path:
+        """Where the cache called `name` belongs, whether it is there or not."""
+        return self.caches / f"{name}.h5"
+
     def cache_path(self, name: str) -> Path:
         """The cache called `name`, or at the path `name`. Raises DataError, telling what is there, when it is absent."""
         path = Path(name).expanduser()
@@ -71,7 +75,7 @@ class Workspace:
             if path.is_file():
                 return path
             raise DataError("no such cache", where=path, hint="stackgan prepare --help")
-        path = self.caches / f"{name}.h5"
+        path = self.cache_path_for(name)
         if path.is_file():
             return path
         there = self.cache_names()

@@ -95,9 +95,12 @@ class Precision:
 
     @classmethod
     def pick(cls, name: str, device: torch.device) -> Precision:
-        """`auto` is bf16 on a GPU that has it, else fp32. `bf16` on a CPU without the instructions is refused."""
+        """`auto` is bf16 where the hardware multiplies it (GPUs since Ampere, CPUs with AVX512-BF16 or AMX), else fp32.
+
+        Raises EnvironmentProblem for `bf16` on a CPU without the instructions.
+        """
         if name == "auto":
-            modern = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+            modern = torch.cuda.get_device_capability(device) >= (8, 0) if device.type == "cuda" else cpu_has_bf16()
             name = "bf16" if modern else "fp32"
         if name == "bf16" and device.type == "cpu" and not cpu_has_bf16():
             raise EnvironmentProblem(

@@ -225,13 +225,11 @@ def train(
         run.rewind_log(trainer.step)
     end = total_steps(config, len(trainer.feed), trainer.feed.batch_size)
     started = tick_started = last_save = time.monotonic()
-    first, tick_first = trainer.step, trainer.step
-    reason = "finished"
+    first = tick_first = trainer.step
+    stopped = ""
 
-    def tick() -> None:
-        nonlocal tick_started, tick_first
+    def report() -> Tick:
         losses = trainer.meters.read()
-        now = time.monotonic()
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad:
             raise Diverged(
@@ -239,43 +237,33 @@ def train(
                 where=run.folder,
                 hint="the last good state was kept; try a smaller train.optim.lr, or train.precision=fp32",
             )
-        rate = (trainer.step - tick_first) * trainer.feed.batch_size / max(now - tick_started, 1e-9)
+        rate = (trainer.step - tick_first) * trainer.feed.batch_size / max(time.monotonic() - tick_started, 1e-9)
         left = (end - trainer.step) * trainer.feed.batch_size / rate if rate else math.inf
         memory = torch.cuda.max_memory_allocated(trainer.device) / 2**30 if trainer.device.type == "cuda" else 0.0
-        report = Tick(trainer.step, end, trainer.epoch, losses, rate, left, memory)
-        if world.is_main:
-            run.append_log(report.line())
-            on_tick(trainer, report)
-        tick_started, tick_first = time.monotonic(), trainer.step
+        return Tick(trainer.step, end, trainer.epoch, losses, rate, left, memory)
 
-    def save() -> None:
-        nonlocal last_save
-        if world.is_main:
-            run.save_state(trainer.state())
-        last_save = time.monotonic()
-
-    while trainer.step < end:
+    while trainer.step < end and not stopped:
         trainer.run_step()
-        timed_out = stop_after is not None and time.monotonic() - started >= stop_after
         at_tick = trainer.step % config.tick_steps == 0 or trainer.step == end
-        if world.size == 1 or at_tick or trainer.step % 10 == 0:
+        if world.size == 1 or at_tick or trainer.step % 10 == 0:  # several ranks have to agree, which costs a collective
             if world.any(stop is not None and stop.signal is not None, trainer.device):
-                reason = "signal"
-            elif world.any(timed_out, trainer.device):
-                reason = "stop-after"
-        stopping = reason != "finished"
-        if at_tick or stopping:
-            tick()
-            due = trainer.step - first <= config.tick_steps or world.size > 1 or time.monotonic() - last_save >= save_seconds
-            number = trainer.step // config.tick_steps
-            weights_due = trainer.step == end or stopping or (at_tick and number % config.weights_every == 0)
-            if world.is_main and weights_due:
+                stopped = "signal"
+            elif world.any(stop_after is not None and time.monotonic() - started >= stop_after, trainer.device):
+                stopped = "stop-after"
+        if not at_tick and not stopped:
+            continue
+        tick = report()
+        if world.is_main:
+            last = bool(stopped) or trainer.step == end
+            if last or trainer.step // config.tick_steps % config.weights_every == 0:
                 save_weights(trainer)
-            if due or stopping or trainer.step == end:
-                save()
-        if stopping and trainer.step < end:
-            break
-    else:
-        reason = "finished"
+            if last or trainer.step - first <= config.tick_steps or time.monotonic() - last_save >= save_seconds:
+                run.save_state(trainer.state())
+                last_save = time.monotonic()
+            run.append_log(tick.line())  # after the state: a run that its log calls finished is saved
+            on_tick(trainer, tick)
+        tick_started, tick_first = time.monotonic(), trainer.step
+    if world.is_main and not any(line["step"] == trainer.step for line in run.log_lines()):
+        run.append_log(report().line())  # killed between the last state and its line
     world.barrier()
-    return TrainReport(trainer.step, end, time.monotonic() - started, reason)
+    return TrainReport(trainer.step, end, time.monotonic() - started, "finished" if trainer.step == end else stopped)

@@ -5,6 +5,7 @@ What a run was started from (cache, encoder, Stage-I) is recorded in its `inputs
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from stackgan_cli import registry
 from stackgan_cli.config.schema import RunConfig
-from stackgan_cli.data.cache import Cache, TextVectors
+from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import Feed
+from stackgan_cli.data.vectors import TextVectors
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.files import write_json
 from stackgan_cli.interop.text_encoder import TextEncoder
@@ -55,13 +57,21 @@ class Job:
 def find_vectors(config: RunConfig, cache: Cache, workspace: Workspace) -> TextVectors | None:
     """The text vectors to train on: those of the required encoder, else the newest of the right width; None when there are none."""
     width = getattr(config.model, "text_dim", None)
-    found = [TextVectors.open(path, cache) for path in TextVectors.find(cache.path)]
-    found = [vectors for vectors in found if vectors.vectors.shape[1] == width]
+    found = [vectors for vectors in vectors_of(cache) if vectors.vectors.shape[1] == width]
     wanted = encoder_weights(config.requires.text_encoder, config, workspace)
     if wanted is not None:
         digest = TextEncoder.load(wanted).hash
         return next((vectors for vectors in found if vectors.encoder_hash == digest), None)
-    return max(found, key=lambda vectors: vectors.path.stat().st_mtime, default=None)
+    return found[0] if found else None
+
+
+def vectors_of(cache: Cache) -> list[TextVectors]:
+    """The text vectors beside a cache, newest first; those made for an earlier cache of that name are passed over."""
+    found = []
+    for path in TextVectors.find(cache.path):
+        with contextlib.suppress(MismatchError):
+            found.append(TextVectors.open(path, cache))
+    return found
 
 
 def encoder_weights(requirement: str | None, config: RunConfig, workspace: Workspace) -> Path | None:

@@ -1,0 +1,54 @@
+"""What many tests share: one thread, the folder of reference material where there is one, and a small prepared workspace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from stackgan_cli.runs import Workspace
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photographs and reference numbers; tests that need it are skipped without it."""
+    folder = Path(os.environ.get("STACKGAN_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no reference material at {folder} (set STACKGAN_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from stackgan_cli.config.archs import CharCNNRNN as Config
+    from stackgan_cli.data.cache import Cache
+    from stackgan_cli.data.demo_birds import demo_records
+    from stackgan_cli.data.prepare import prepare
+    from stackgan_cli.data.vectors import TextVectors
+    from stackgan_cli.interop.text_encoder import TextEncoder
+    from stackgan_cli.models.char_cnn_rnn import CharCNNRNN
+
+    workspace = Workspace(tmp_path_factory.mktemp("prepared"))
+    prepare(demo_records(100, 50, image_size=76), workspace.cache_path_for("demo"), dataset="demo", image_size=76, workers=1)
+    config = Config(text_dim=64, conv_dims=(8, 8), rnn_dim=16)
+    torch.manual_seed(0)
+    encoder = TextEncoder.from_state(config, CharCNNRNN(config.variant, 64, (8, 8), 16).state_dict())
+    encoder.save(workspace.encoder_path(encoder.hash))
+    cache = Cache.open(workspace.cache_path("demo"))
+    TextVectors.write(cache, encoder.encode(cache.captions), encoder.identity, encoder.hash)
+    return workspace.root
+
+
+@pytest.fixture
+def workspace(_prepared: Path, tmp_path: Path) -> Workspace:
+    """A workspace of one's own: 100 demo birds at 76 px, text vectors of an untrained encoder (T = 64), no runs."""
+    root = tmp_path / "workspace"
+    shutil.copytree(_prepared, root, copy_function=os.link)
+    return Workspace(root)

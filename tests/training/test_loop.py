@@ -1,0 +1,222 @@
+"""The loop: resuming, splitting a batch, averages, schedules, divergence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stackgan_cli.config.presets import load_config
+from stackgan_cli.config.schema import OptimConfig, RunConfig, TrainConfig
+from stackgan_cli.errors import Diverged, MismatchError
+from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
+from stackgan_cli.runs import Run, Workspace
+from stackgan_cli.training.loop import Trainer, total_steps, train
+from stackgan_cli.training.optim import MovingAverage, decay_at
+from stackgan_cli.training.setup import Job, open_job
+
+CPU = torch.device("cpu")
+
+
+def job(workspace: Workspace, name: str = "run", *overrides: str, preset: str = "tiny-stage1") -> Job:
+    config = load_config(preset, ["requires.text_encoder=null", *overrides])
+    return open_job(config, Run.open_or_create(workspace.runs / name, config), workspace, device=CPU)
+
+
+def finish(made: Job, **options: Any) -> dict[str, Tensor]:
+    train(made.trainer, made.run, save_weights=made.save_weights, **options)
+    return {f"{name}.{key}": value for name, module in made.trainer.objective.modules.items() for key, value in module.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_stopping_anywhere_and_continuing_gives_the_same_bits(workspace: Workspace) -> None:
+    whole = finish(job(workspace, "whole", "train.ema=0.9"))
+    for stop in (1, 7, 10, 19):
+        first = job(workspace, f"stopped-{stop}", "train.ema=0.9")
+        while first.trainer.step < stop:
+            first.trainer.run_step()
+        first.run.save_state(first.trainer.state())
+        again = job(workspace, f"stopped-{stop}", "train.ema=0.9")
+        assert same(whole, finish(again))
+    averages = [Run(workspace.runs / name).latest_weights() for name in ("whole", "stopped-7")]
+    assert averages[0].read_bytes() == averages[1].read_bytes()  # type: ignore[union-attr]
+
+
+def test_the_log_is_rewound_with_the_state(workspace: Workspace) -> None:
+    made = job(workspace)
+    finish(made, stop_after=0.0)
+    made.run.append_log({"step": 15, "total_steps": 20})
+    finish(job(workspace))
+    assert [line["step"] for line in made.run.log_lines()] == [1, 10, 20]
+
+
+def test_residencies_train_to_the_same_bits(workspace: Workspace) -> None:
+    results = [finish(job(workspace, residency, f"data.residency={residency}")) for residency in ("device", "ram", "mmap")]
+    assert same(results[0], results[1]) and same(results[0], results[2])
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(workspace: Workspace) -> None:
+    """Without batch statistics a split batch has the gradients of the whole one, noise and captions included."""
+    nets = []
+    for parts in (1, 4):
+        trainer = Trainer(NormFree(), job(workspace, f"feed-{parts}").trainer.feed, tiny(accumulate=parts), device=CPU)
+        for _ in range(3):
+            trainer.run_step()
+        nets.append(trainer.objective.modules["net"].state_dict())
+    for key in nets[0]:
+        torch.testing.assert_close(nets[0][key], nets[1][key], rtol=1e-5, atol=1e-6)
+
+
+def test_stage2_leaves_stage1_alone_and_runs_are_complete(workspace: Workspace) -> None:
+    finish(job(workspace, "tiny-stage1-demo"))
+    config = load_config("tiny-stage2", ["requires.text_encoder=null", "requires.stage1=tiny-stage1-demo"])
+    made = open_job(config, Run.open_or_create(workspace.runs / "two", config), workspace, device=CPU)
+    before = {key: value.clone() for key, value in made.trainer.objective.modules["generator"].STAGE1_G.named_parameters()}  # type: ignore[union-attr,operator]
+    finish(made)
+    after = dict(made.trainer.objective.modules["generator"].STAGE1_G.named_parameters())  # type: ignore[union-attr,operator]
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_another_configuration_or_cache_is_refused(workspace: Workspace) -> None:
+    job(workspace, "run")
+    with pytest.raises(MismatchError, match=r"train\.seed"):
+        job(workspace, "run", "train.seed=1")
+    (workspace.runs / "run" / "inputs.json").write_text('{"cache": "another"}')
+    with pytest.raises(MismatchError, match="another cache"):
+        job(workspace, "run")
+
+
+def test_a_non_finite_loss_stops_and_keeps_the_last_good_state(workspace: Workspace) -> None:
+    made = job(workspace)
+    trainer = made.trainer
+    original = trainer.objective.loss
+
+    def poisoned(phase: str, draw: Any) -> dict[str, Tensor]:
+        losses = original(phase, draw)
+        return {name: value * (math.nan if trainer.step >= 12 else 1.0) for name, value in losses.items()}
+
+    trainer.objective.loss = poisoned  # type: ignore[method-assign]
+    with pytest.raises(Diverged):
+        finish(made)
+    state = made.run.load_state()
+    assert state is not None and state["step"] == 10
+    assert all(torch.isfinite(value).all() for value in state["modules"]["generator"].values())
+
+
+def test_learning_rates_follow_the_schedule() -> None:
+    halved = OptimConfig(lr=2e-4, decay_every=100)
+    assert [decay_at(epoch, halved) for epoch in (0, 99.9, 100, 250, 599)] == [1, 1, 0.5, 0.25, 1 / 32]
+    late = OptimConfig(decay_every=100, decay_after=600)
+    assert [decay_at(epoch, late) for epoch in (650, 700)] == [1, 0.5]
+    assert decay_at(1e6, OptimConfig()) == 1
+
+
+def test_moving_average_is_the_recursion() -> None:
+    live = nn.BatchNorm1d(3)
+    average = MovingAverage(live, 0.9)
+    expected = live.weight.detach().double()
+    for _ in range(5):
+        with torch.no_grad():
+            live.weight.add_(torch.randn(3))
+            live.running_mean.add_(1.0)  # type: ignore[union-attr,operator]
+        average.update()
+        expected = 0.9 * expected + 0.1 * live.weight.detach().double()
+    torch.testing.assert_close(average.module.weight.double(), expected, rtol=1e-5, atol=1e-6)  # type: ignore[arg-type,operator]
+    assert torch.equal(average.module.running_mean, live.running_mean)  # type: ignore[arg-type]
+
+
+def test_length_of_a_run() -> None:
+    assert total_steps(TrainConfig(epochs=600, batch_size=64), 8855) == math.ceil(600 * 8855 / 64)
+    assert total_steps(TrainConfig(steps=5), 10) == 5
+
+
+# -- turns: objectives of other shapes than StackGAN's -------------------------------------------------------------------------
+
+
+def tiny(**options: Any) -> TrainConfig:
+    return TrainConfig(**{"steps": 8, "batch_size": 8, "tick_steps": 4, **options})
+
+
+class NormFree(Objective):
+    """A generator of four pixels and a critic, without normalisation; turns are given by `plan`."""
+
+    def __init__(self, plan: tuple[Turn, ...] = (Turn("d"), Turn("g")), dropout: float = 0.0) -> None:
+        torch.manual_seed(0)
+        self.generator = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 12))
+        self.critic = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 1))
+        self.modules = {"net": nn.ModuleList([self.generator, self.critic])}
+        self.phases = (Phase("d", (self.critic,)), Phase("g", (self.generator,), through_draw=True))
+        self.needs = Needs(images=(32,), text=False)
+        self.plan = plan
+        self.forwards = 0
+
+    def turns(self, step: int, memory: Any) -> tuple[Turn, ...]:
+        return self.plan + (Turn("g", draw=9),) * int(memory.get("extra", 0))
+
+    def draw(self, batch: Batch, noise: Noise) -> Any:
+        self.forwards += 1
+        real = torch.nn.functional.adaptive_avg_pool2d(batch.images[32], 2).flatten(1)
+        return real, self.generator(noise.normal(batch.size, 6)), torch.is_grad_enabled()
+
+    def loss(self, phase: str, draw: Any) -> dict[str, Tensor]:
+        real, fake, _ = draw
+        if phase == "d":
+            return {"total": (self.critic(fake.detach()) - self.critic(real)).mean()}
+        return {"total": -self.critic(fake).mean()}
+
+    def remember(self, step: int, seen: Any) -> dict[str, float]:
+        return {"extra": float(seen["d"].item() < 0)}
+
+
+@dataclass
+class Shape:
+    plan: tuple[Turn, ...]
+    forwards: int
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape((Turn("d"), Turn("g")), 1),
+        Shape((Turn("d"), Turn("g", draw=1)), 2),
+        Shape((*(Turn("d", batch=number) for number in range(5)), Turn("g", batch=5)), 6),
+        Shape((Turn("d"), Turn("g"), Turn("g", draw=1)), 2),
+    ],
+    ids=["shared", "fresh-noise", "wgan", "tac-gan"],
+)
+def test_turns_share_draws_and_resume_exactly(workspace: Workspace, shape: Shape) -> None:
+    feed = job(workspace, "feed").trainer.feed
+
+    def trainer() -> Trainer:
+        return Trainer(NormFree(shape.plan, dropout=0.3), feed, tiny(), device=CPU)
+
+    whole, first = trainer(), trainer()
+    whole.run_step()
+    assert whole.objective.forwards == shape.forwards  # type: ignore[attr-defined]
+    for _ in range(5):
+        whole.run_step()
+    for _ in range(3):
+        first.run_step()
+    state, second = first.state(), trainer()
+    second.load(state)
+    for _ in range(3):
+        second.run_step()
+    assert same(whole.objective.modules["net"].state_dict(), second.objective.modules["net"].state_dict())
+
+
+def test_only_the_moving_phase_gets_gradients(workspace: Workspace) -> None:
+    objective = NormFree((Turn("d"),))
+    trainer = Trainer(objective, job(workspace, "feed").trainer.feed, tiny(), device=CPU)
+    trainer.run_step()
+    assert all(param.grad is None for param in objective.generator.parameters())
+
+
+def config_of(workspace: Workspace) -> RunConfig:
+    return load_config("tiny-stage1", [])
