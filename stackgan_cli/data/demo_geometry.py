@@ -36,6 +36,7 @@ BACKGROUNDS = {
     "flying": ("sky", "dusk", "plain", "sea"),
     "swimming": ("water",),
 }
+_POSE_SHARES = (0.55, 0.83, 1.0)  # cumulative, in the order of POSES
 BOX_SCALE = 1.5  # StackGAN's crop: a square of 1.5 times the longer side of the box
 
 
@@ -124,13 +125,13 @@ def compose(attributes: Mapping[str, str], seed: int, index: int, image_size: in
     `image_size` is the side, in pixels, that StackGAN's box crop of the picture is to have (about; it varies by a few per cent).
     """
     rng = np.random.default_rng((seed, index, 1))
-    pose = str(rng.choice(POSES, p=(0.55, 0.28, 0.17)))
-    background = str(rng.choice(BACKGROUNDS[pose]))
+    pose = POSES[int(np.searchsorted(_POSE_SHARES, rng.random()))]
+    background = BACKGROUNDS[pose][int(rng.integers(len(BACKGROUNDS[pose])))]
     facing = "left" if rng.random() < 0.5 else "right"
     bird = build(attributes, pose, rng)
 
     least, greatest = bird.bounds()
-    slack = 0.05
+    slack = 0.04
     least = np.minimum(least, 2 * (bird.flank - slack) - greatest)  # pad the side on which the flank is too near the edge
     greatest = np.maximum(greatest, 2 * (bird.flank + slack) - least)
     crop = image_size * rng.uniform(0.94, 1.06)
@@ -151,9 +152,9 @@ def compose(attributes: Mapping[str, str], seed: int, index: int, image_size: in
 # ---------------------------------------------------------------------------------------------------------------- the bird
 
 _PROPORTIONS = {  # torso half length, half height, head radius, neck length
-    "small": (1.12, 1.04, 0.60, -0.04),
-    "medium": (1.20, 1.00, 0.53, 0.05),
-    "large": (1.28, 0.96, 0.46, 0.16),
+    "small": (1.17, 1.14, 0.63, -0.06),
+    "medium": (1.25, 1.11, 0.56, 0.02),
+    "large": (1.33, 1.08, 0.49, 0.12),
 }
 
 
@@ -165,11 +166,7 @@ def build(attributes: Mapping[str, str], pose: str, rng: np.random.Generator) ->
     turn = rotation(pitch)
     bird = Bird()
 
-    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    across = np.cos(angles)
-    taper = np.where(across < 0, 1 - 0.38 * across**2, 1.0)  # slimmer towards the tail
-    torso = np.stack([length * across, height * np.sin(angles) * taper], axis=1) @ turn
-
+    torso = _TORSO * np.array([length, height]) @ turn
     lift = {"perched": (0.0, -0.36), "flying": (0.14, -0.12), "swimming": (0.0, -0.50)}[pose]
     head = np.array([length * 0.86, -0.30]) @ turn + np.array(lift) + neck * np.array([0.5, -1.0])
     head += rng.uniform(-0.05, 0.05, size=2)
@@ -179,15 +176,13 @@ def build(attributes: Mapping[str, str], pose: str, rng: np.random.Generator) ->
     face = rotation(rng.uniform(-7, 9))  # the head's own turn
     bird.eye = head + np.array([0.30, -0.14]) * head_radius @ face
     bird.eye_radius = 0.105 * (0.75 + 0.5 * head_radius)
-    cap = np.array([[0.98, -0.42], [0.5, -0.36], [0.0, -0.34], [-0.5, -0.12], [-0.85, 0.42], [-1.5, 0.35], [-1.3, -1.4], [1.0, -1.4]])
-    bird.crown = head + smooth(cap * head_radius) @ face
+    bird.crown = head + _CAP * head_radius @ face
     bird.beak = _beak(head, head_radius, face, attributes["beak_shape"], attributes["beak_length"])
 
-    under = np.array([[0.90, 0.42], [0.50, 0.66], [0.0, 0.70], [-0.5, 0.62], [-0.95, 0.36], [-1.1, 1.2], [0.0, 1.4], [0.9, 1.2]])
-    bird.belly = smooth(under * np.array([length, height])) @ turn
+    bird.belly = _UNDER * np.array([length, height]) @ turn
     bird.tail = _tail(length, turn, rng)
-    bird.flank = np.array([0.22 * length, 0.12 * height]) @ turn
-    bird.flecks = _flecks(length, height, rng) @ turn
+    bird.flank = np.array([0.20 * length, 0.14 * height]) @ turn
+    bird.flecks = _FLECKS * np.array([length, height]) @ turn
 
     right_wing = _wings(bird, pose, length, height, turn, rng)
     bird.parts = {
@@ -213,7 +208,7 @@ def build(attributes: Mapping[str, str], pose: str, rng: np.random.Generator) ->
             bird.legs.append(np.stack([hip, (hip + foot) / 2 + np.array([-0.07, 0.0]), foot]))
             bird.parts[name] = (hip + foot) / 2 + np.array([0.0, 0.1])
     elif pose == "swimming":
-        bird.waterline = float(0.62 * height + rng.uniform(0.0, 0.08))
+        bird.waterline = float(0.74 * height + rng.uniform(0.0, 0.08))
         bird.parts["belly"][1] = min(bird.parts["belly"][1], bird.waterline - 0.05)
     return bird
 
@@ -230,42 +225,21 @@ def _neck(chest: np.ndarray, chest_radius: float, head: np.ndarray, head_radius:
 
 
 def _beak(head: np.ndarray, radius: float, face: np.ndarray, shape: str, length: str) -> list[np.ndarray]:
-    reach = {"short": 0.46, "long": 0.86}[length]
-    half = {"pointed": 0.19, "conical": 0.30, "hooked": 0.24, "curved": 0.19}[shape]
-    along = np.linspace(0, 1, 14)
-    top = {  # height of the upper edge over the line of the mouth, as a share of `half`
-        "pointed": 1 - along,
-        "conical": np.sqrt(np.clip(1 - along**1.6, 0, None)),
-        "hooked": np.clip(1 - along**4, 0, None) * 1.05,
-        "curved": (1 - along) * 1.05,
-    }[shape]
-    droop = {"pointed": 0.0, "conical": 0.0, "hooked": 0.34, "curved": 0.42 * reach + 0.06}[shape]
-    sink = droop * (along ** (7 if shape == "hooked" else 2))
-    x = reach * along * (0.86 if shape == "conical" else 1.0)
-    under = {"conical": 0.75, "hooked": 0.45}.get(shape, 0.7) * np.clip(1 - along / (0.8 if shape == "hooked" else 0.97), 0, None)
-    mouth_sink = droop * along**2 if shape == "curved" else np.zeros_like(along)
-    upper = np.concatenate([np.stack([x, sink - half * top], 1), np.stack([x, np.maximum(mouth_sink, sink * (along > 0.8))], 1)[::-1]])
-    lower = np.concatenate([np.stack([x, mouth_sink], 1), np.stack([x, mouth_sink + half * under], 1)[::-1]])
-    root = head + np.array([0.84, 0.10]) * radius @ face
-    deep = np.array([[-0.2, -half], [-0.2, 0.0]])  # the root reaches under the head, which is drawn over it
-    upper = np.concatenate([upper, deep[::-1]])
-    lower = np.concatenate([lower, np.array([[-0.2, half * 0.7], [-0.2, 0.0]])])
-    return [root + lower @ face, root + upper @ face]
+    """Lower and upper mandible. They reach under the head, which is drawn over their roots."""
+    size = np.array([{"short": 0.50, "long": 0.88}[length], {"pointed": 0.21, "conical": 0.34, "hooked": 0.27, "curved": 0.21}[shape]])
+    if shape == "conical":
+        size[0] *= 0.88
+    root = head + np.array([0.84, 0.10]) * radius
+    lower, upper = (outline * size for outline in _BEAKS[shape])
+    if shape == "curved":  # bend both about the root: the tip hangs lower the longer the beak
+        lower, upper = (outline + np.array([0.0, 0.38]) * np.maximum(outline[:, :1], 0) ** 2 / size[0] for outline in (lower, upper))
+    return [head + (root - head + mandible) @ face for mandible in (lower, upper)]
 
 
 def _tail(length: float, turn: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    reach, spread, droop = rng.uniform(0.60, 0.78), rng.uniform(4, 9), rng.uniform(-8, 8)
+    reach, spread, droop = rng.uniform(0.50, 0.66), rng.uniform(4, 9), rng.uniform(-8, 8)
     root = np.array([-0.72 * length, -0.02])
-    return [feather(root, 180 + droop + spread * k, reach + 0.28 * length, 0.20) @ turn for k in (-2, 2, -1, 1, 0)]
-
-
-def _flecks(length: float, height: float, rng: np.random.Generator) -> np.ndarray:
-    """(n, 3, 2): small chevrons in staggered rows, the edges of body feathers."""
-    columns, rows = np.meshgrid(np.arange(-5, 6), np.arange(-3, 5))
-    centres = np.stack([(columns + 0.5 * (rows % 2)) * 0.19, rows * 0.18], axis=-1).reshape(-1, 2) + rng.normal(0, 0.025, size=(88, 2))
-    inside = ((centres / np.array([length, height])) ** 2).sum(axis=1) < 0.82
-    chevron = np.array([[0.04, -0.07], [-0.045, 0.0], [0.04, 0.07]])
-    return centres[inside][:, None, :] + chevron
+    return [feather(root, 180 + droop + spread * k, reach + 0.28 * length, 0.22) @ turn for k in (-2, 2, -1, 1, 0)]
 
 
 def _wings(bird: Bird, pose: str, length: float, height: float, turn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -273,13 +247,12 @@ def _wings(bird: Bird, pose: str, length: float, height: float, turn: np.ndarray
     if pose != "flying":
         shoulder = np.array([0.18 * length, -0.64 * height])
         lift = rng.uniform(-2, 6)
-        long = [feather(shoulder + np.array([-0.32, 0.02 * k]), 178 - 5.0 * k + lift, 1.50 - 0.10 * abs(k), 0.32) for k in (3, 2, 1, 0, -1)]
-        middle = [feather(shoulder + np.array([-0.10, 0.03 * k]), 174 - 9.0 * k + lift, 0.98, 0.32) for k in (2, 1, 0, -1)]
-        cover = np.array([[0.24, 0.04], [0.05, -0.22], [-0.4, -0.28], [-0.75, -0.08], [-0.45, 0.22], [0.0, 0.26]])
-        cover = smooth(cover) + shoulder
+        long = [feather(shoulder + np.array([-0.32, 0.02 * k]), 178 - 5 * k + lift, 1.56 - 0.10 * abs(k), 0.32) for k in (3, 2, 1, 0, -1)]
+        middle = [feather(shoulder + np.array([-0.10, 0.03 * k]), 174 - 9 * k + lift, 0.98, 0.32) for k in (2, 1, 0, -1)]
+        cover = shoulder + _COVER
         bird.wing = [polygon @ turn for polygon in (*long, *middle, cover)]
         return (shoulder + np.array([-0.7, 0.0])) @ turn
-    up, sweep = rng.uniform(0.85, 1.1), rng.uniform(-12, 22)
+    up, sweep = rng.uniform(0.84, 1.0), rng.uniform(-8, 24)
     root = np.array([0.22 * length, -0.50 * height])
     bird.wing = [polygon @ turn for polygon in _open_wing(root, -1.0, up, sweep)]
     if rng.random() < 0.55:  # seen from the side and a little above: the far wing hangs below the body
@@ -298,12 +271,9 @@ def _open_wing(root: np.ndarray, side: float, size: float, sweep: float) -> list
     joints += [(elbow * t + np.array([-0.25, 0.0]) * (1 - t), 162 - 18 * t, 0.98 + 0.12 * t) for t in (0.33, 0.66, 1.0)]
     joints += [(elbow + (wrist - elbow) * t, 144 - 42 * t, 1.12 + 0.10 * t) for t in (0.25, 0.5, 0.75, 1.0)]
     for at, angle, reach in joints:
-        polygons.append(feather(at, angle, reach, 0.34))
-    arm = smooth(
-        np.array([[0.16, -0.05], [0.34, 0.5], [0.34, 0.98], [0.18, 1.22], [-0.12, 1.05], [-0.32, 0.6], [-0.62, 0.05], [-0.3, -0.25]])
-    )
+        polygons.append(feather(at, angle, reach, 0.40))
     flip = np.array([1.0, side])
-    return [root + (polygon @ lean.T) * flip * size for polygon in (*polygons, arm)]
+    return [root + (polygon @ lean.T) * flip * size for polygon in (*polygons, _ARM)]
 
 
 # ------------------------------------------------------------------------------------------------------------------- shapes
@@ -345,4 +315,46 @@ def _feather_outline() -> np.ndarray:
     return np.concatenate([np.stack([along, -half], 1), np.stack([along, half], 1)[-2::-1]])
 
 
+def _torso_outline() -> np.ndarray:
+    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    across = np.cos(angles)
+    taper = np.where(across < 0, 1 - 0.38 * across**2, 1.0)  # slimmer towards the tail
+    return np.stack([across, np.sin(angles) * taper], axis=1)
+
+
+def _fleck_grid() -> np.ndarray:
+    """(n, 3, 2): small chevrons in staggered rows, the edges of body feathers, within the unit disc."""
+    columns, rows = np.meshgrid(np.arange(-5, 6), np.arange(-5, 6))
+    centres = np.stack([(columns + 0.5 * (rows % 2)) * 0.165, rows * 0.165], axis=-1).reshape(-1, 2)
+    centres = centres[(centres**2).sum(axis=1) < 0.80]
+    return centres[:, None, :] + np.array([[0.04, -0.065], [-0.04, 0.0], [0.04, 0.065]])
+
+
+def _beak_outlines() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Lower and upper mandible of each shape, of length 1 and with the upper one's base 1 high."""
+    along = np.linspace(0, 1, 14)
+
+    def mandible(edge: np.ndarray, base: float) -> np.ndarray:
+        outer, mouth = np.stack([along, edge], 1), np.stack([along, np.zeros_like(along)], 1)[::-1]
+        return np.concatenate([outer, mouth, np.array([[-0.25, 0.0], [-0.25, base]])])
+
+    straight = mandible(-((1 - along) ** 0.9), -1.0), mandible(0.65 * np.clip(1 - along / 0.96, 0, None), 0.65)
+    cone = mandible(-np.sqrt(1 - along**1.7), -1.0), mandible(0.72 * np.clip(1 - along / 0.92, 0, None), 0.72)
+    hook = smooth(
+        np.array(
+            [[-0.25, -0.9], [0.0, -1.0], [0.45, -0.98], [0.8, -0.66], [1.0, 0.06], [0.97, 0.86], [0.86, 0.40], [0.7, 0.06], [-0.25, 0]]
+        )
+    )
+    jaw = smooth(np.array([[-0.25, 0.0], [0.4, 0.0], [0.78, 0.06], [0.62, 0.48], [0.1, 0.68], [-0.25, 0.66]]))
+    uppers_first = {"pointed": straight, "curved": straight, "conical": cone, "hooked": (hook, jaw)}
+    return {shape: (lower, upper) for shape, (upper, lower) in uppers_first.items()}
+
+
+_TORSO = _torso_outline()
+_FLECKS = _fleck_grid()
+_BEAKS = _beak_outlines()
+_CAP = smooth(np.array([[0.98, -0.42], [0.5, -0.36], [0.0, -0.34], [-0.5, -0.12], [-0.85, 0.42], [-1.5, 0.35], [-1.3, -1.4], [1.0, -1.4]]))
+_UNDER = smooth(np.array([[0.90, 0.44], [0.50, 0.68], [0.0, 0.73], [-0.5, 0.64], [-0.95, 0.36], [-1.1, 1.2], [0.0, 1.4], [0.9, 1.2]]))
+_COVER = smooth(np.array([[0.24, 0.04], [0.05, -0.22], [-0.4, -0.28], [-0.75, -0.08], [-0.45, 0.22], [0.0, 0.26]]))
+_ARM = smooth(np.array([[0.16, -0.05], [0.34, 0.5], [0.34, 0.98], [0.18, 1.22], [-0.12, 1.05], [-0.32, 0.6], [-0.62, 0.05], [-0.3, -0.25]]))
 _FEATHER = _feather_outline()
