@@ -1,0 +1,205 @@
+"""Text encoders from files: our weights, the published Torch7 networks, state dicts of the PyTorch port; and the networks to train one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.data.features import read_features
+from stackgan_cli.errors import ConfigError, DataError, MismatchError, UsageError
+from stackgan_cli.interop.pickles import read_state_dict
+from stackgan_cli.interop.torch7 import Table, TorchObject, TorchTensor, read_t7
+from stackgan_cli.models.char_cnn_rnn import KERNEL, VARIANTS, CharCNNRNN
+from stackgan_cli.models.image_encoders import FrozenGoogLeNet, SmallCNN, StoredFeatures
+from stackgan_cli.runs import Weights
+
+# Places (from 0) of the linear maps among the modules of the published recurrences; each is wrapped in an nn.Sequential.
+_RELU_PLACES = {"i2h": 1, "h2h": 5}
+_GATED_PLACES = {"i2h": 1, "i2h_update": 4, "h2h_update": 5, "i2h_reset": 9, "h2h_reset": 10, "h2h": 14}
+_CONV_PLACES = {"conv1": 0, "conv2": 3, "conv3": 6}
+_STEPS = {"relu": 8, "gated": 18}
+
+
+def load_text_encoder(path: Path) -> tuple[CharCNNRNNConfig, dict[str, Tensor]]:
+    """The configuration and state dict of a text encoder from a `.t7`, `.pth` or `.safetensors` file.
+
+    Raises UsageError when there is no such file, DataError when it is damaged, MismatchError when it is not a char-CNN-RNN.
+    """
+    if not path.is_file():
+        raise UsageError("no such file", where=path)
+    if path.suffix == ".safetensors":
+        config, state = _from_weights(path)
+    elif path.suffix == ".t7":
+        state = _from_torch7(path)
+        config = infer_config(state, where=path)
+    elif path.suffix in (".pth", ".pt"):
+        state = {_dotted(key): value.float() for key, value in read_state_dict(path).items()}
+        config = infer_config(state, where=path)
+    else:
+        raise UsageError(f"text encoders are read from .safetensors, .t7 and .pth files, not {path.suffix!r}", where=path)
+    _check_shapes(config, state, path)
+    return config, state
+
+
+def encoder_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) over names, shapes and float32 values in order of name: equal weights have equal hashes however they were stored."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.numpy().astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def infer_config(state: Mapping[str, Tensor], *, where: object = "") -> CharCNNRNNConfig:
+    """Variant and sizes from the names and shapes of a state dict. Raises MismatchError when it is not that of a char-CNN-RNN."""
+    try:
+        conv1, conv2, dim = (state[f"conv{place}.weight"].shape[0] for place in (1, 2, 3))
+        text_dim = state["emb_proj.weight"].shape[0]
+    except (KeyError, IndexError):
+        raise MismatchError("these are not the weights of a char-CNN-RNN text encoder", where=where) from None
+    if "rnn.i2h_update.weight" in state:
+        variant = "icml-cub"
+    else:
+        variant = "cvpr" if dim <= VARIANTS["cvpr"].rnn_dim else "icml-flowers"
+    return CharCNNRNNConfig.model_validate({"variant": variant, "text_dim": text_dim, "conv_dims": (conv1, conv2), "rnn_dim": dim})
+
+
+def build_networks(config: CharCNNRNNConfig) -> dict[str, nn.Module]:
+    """`text_encoder`, and the `image_encoder` it is trained against. Raises ConfigError when that one's file does not suit."""
+    text = CharCNNRNN(config.variant, text_dim=config.text_dim, conv_dims=config.conv_dims, rnn_dim=config.rnn_dim)
+    return {"text_encoder": text, "image_encoder": _image_encoder(config)}
+
+
+def _image_encoder(config: CharCNNRNNConfig) -> nn.Module:
+    if config.image_encoder == "cnn":
+        return SmallCNN(config.image_resolution, config.image_width, config.text_dim)
+    if config.image_weights is None:
+        raise ConfigError(
+            f"image_encoder {config.image_encoder!r} needs a file", where="model.image_weights", hint="or use model.image_encoder=cnn"
+        )
+    path = Path(config.image_weights).expanduser()
+    encoder: nn.Module
+    if config.image_encoder == "features":
+        encoder = StoredFeatures(read_features(path))
+        dim = encoder.features.shape[-1]
+    else:
+        encoder, dim = FrozenGoogLeNet(), FrozenGoogLeNet.DIM
+        _load_googlenet(encoder, path)
+    if dim != config.text_dim:
+        raise ConfigError(
+            f"the image features are {dim} wide, and the text vectors {config.text_dim}", where="model.text_dim", hint=f"use {dim}"
+        )
+    return encoder
+
+
+def _load_googlenet(encoder: FrozenGoogLeNet, path: Path) -> None:
+    if path.suffix == ".safetensors":
+        try:
+            state = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"not a readable safetensors file ({error})", where=path) from None
+    else:
+        state = read_state_dict(path)
+    wanted = encoder.network.state_dict()
+    wrong = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
+    if wrong:
+        raise MismatchError(f"not the weights of torchvision's googlenet: {wrong[0]!r} is missing or of another shape", where=path)
+    if not next(encoder.parameters()).is_meta:
+        encoder.network.load_state_dict({key: state[key] for key in wanted})
+
+
+def _from_weights(path: Path) -> tuple[CharCNNRNNConfig, dict[str, Tensor]]:
+    """From a file of ours: a trained encoder, or a text-to-image model that carries one."""
+    weights = Weights.open(path)
+    config = weights.config.model
+    if not isinstance(config, CharCNNRNNConfig):
+        if weights.text_encoder is None or "config" not in weights.text_encoder:
+            raise MismatchError(
+                "this weights file carries no text encoder", where=path, hint="give the file of the encoder it was trained with"
+            )
+        config = CharCNNRNNConfig.model_validate(weights.text_encoder["config"])
+    return config, weights.tensors("text_encoder")
+
+
+def _dotted(key: str) -> str:
+    """The port's first release wrote `rnn_i2h_weight` for `rnn.i2h.weight`."""
+    match = re.fullmatch(r"(rnn_)?(\w+)_(weight|bias)", key)
+    return f"{'rnn.' if match[1] else ''}{match[2]}.{match[3]}" if match else key
+
+
+def _check_shapes(config: CharCNNRNNConfig, state: Mapping[str, Tensor], path: Path) -> None:
+    with torch.device("meta"):
+        wanted = CharCNNRNN(config.variant, text_dim=config.text_dim, conv_dims=config.conv_dims, rnn_dim=config.rnn_dim).state_dict()
+    for key in sorted(wanted.keys() | state.keys()):
+        found, expected = (tuple(side[key].shape) if key in side else "absent" for side in (state, wanted))
+        if found != expected:
+            raise MismatchError(f"{key!r} is {found}, and a {config.variant} char-CNN-RNN has {expected}", where=path)
+
+
+# -- Torch7 -----------------------------------------------------------------------------------------------------------------
+
+
+def _from_torch7(path: Path) -> dict[str, Tensor]:
+    """State dict of a published network: under `protos.enc_doc` of a training snapshot, or the network alone."""
+    root = read_t7(path)
+    if isinstance(root, Table) and isinstance(root.get("protos"), Table):
+        root = root["protos"].get("enc_doc")
+    try:
+        return _convert(root)
+    except MismatchError as error:
+        raise MismatchError(error.message, where=path, hint=error.hint) from None
+    except DataError as error:
+        raise DataError(error.message, where=path, hint=error.hint) from None
+
+
+def _convert(network: object) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    stack, recurrence, projection = (_module(network, place) for place in (1, 3, 5))
+    for name, place in _CONV_PLACES.items():
+        weight, bias = _parameters(_module(stack, place), "nn.TemporalConvolution")
+        if weight.ndim != 2 or weight.shape[1] % KERNEL:
+            raise MismatchError(f"{name} of this network is not a convolution over {KERNEL} characters")
+        # (out, kernel * in), the place in the kernel running slowest, to Conv1d's (out, in, kernel)
+        state[f"{name}.weight"] = weight.view(weight.shape[0], KERNEL, -1).transpose(1, 2).contiguous()
+        state[f"{name}.bias"] = bias
+    inner = _modules(recurrence)
+    gated = any(module.class_name == "nn.Sigmoid" for module in inner)
+    averaged = any(
+        isinstance(scale := module.get("constant_scalar"), float) and abs(scale * _STEPS["gated" if gated else "relu"] - 1) < 1e-6
+        for module in inner
+    )
+    if not averaged:
+        raise MismatchError("this network takes the last hidden state and not the mean over time, which no published variant does")
+    for name, place in (_GATED_PLACES if gated else _RELU_PLACES).items():
+        state[f"rnn.{name}.weight"], state[f"rnn.{name}.bias"] = _parameters(_module(_module(recurrence, place), 0), "nn.Linear")
+    state["emb_proj.weight"], state["emb_proj.bias"] = _parameters(projection, "nn.Linear")
+    return state
+
+
+def _modules(module: object) -> list[TorchObject]:
+    inner = module.get("modules") if isinstance(module, TorchObject) else None
+    return [found for found in inner.array() if isinstance(found, TorchObject)] if isinstance(inner, Table) else []
+
+
+def _module(parent: object, place: int) -> TorchObject:
+    inner = _modules(parent)
+    if place >= len(inner):
+        name = parent.class_name if isinstance(parent, TorchObject) else type(parent).__name__
+        raise MismatchError(f"this Torch7 file is not a char-CNN-RNN text encoder: {name} has no module {place}")
+    return inner[place]
+
+
+def _parameters(module: TorchObject, class_name: str) -> tuple[Tensor, Tensor]:
+    weight, bias = module.get("weight"), module.get("bias")
+    if module.class_name != class_name or not isinstance(weight, TorchTensor) or not isinstance(bias, TorchTensor):
+        raise MismatchError(f"this Torch7 file is not a char-CNN-RNN text encoder: {class_name} expected, {module.class_name} found")
+    return torch.from_numpy(weight.numpy()).float(), torch.from_numpy(bias.numpy()).float()

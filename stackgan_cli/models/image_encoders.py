@@ -1,0 +1,81 @@
+"""The image side that char-CNN-RNN is trained against: images to vectors of the text's width.
+
+Reed et al. used fixed 1024-d features of a batch-normalised GoogLeNet at ten views an image, made by code that was never released. Here:
+`SmallCNN`, trained together with the text encoder; `FrozenGoogLeNet`, torchvision's network with weights from a file; `StoredFeatures`,
+vectors that were made elsewhere.
+
+Shapes: B batch, S side of an image, T text vector, D feature, N images of the dataset, V views of an image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SmallCNN(nn.Module):
+    """Strided 3x3 convolutions with BatchNorm down to 4 px, the mean over places, and a linear map. Cheap on a CPU."""
+
+    def __init__(self, resolution: int = 64, width: int = 32, text_dim: int = 1024) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, side, out = 3, resolution, width
+        while side > 4:
+            layers += [nn.Conv2d(channels, out, 3, 2, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
+            channels, side, out = out, (side + 1) // 2, min(out * 2, width * 8)
+        self.body = nn.Sequential(*layers)
+        self.project = nn.Linear(channels, text_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] to (B, T)."""
+        vector: Tensor = self.project(self.body(images).mean((2, 3)))
+        return vector
+
+
+class FrozenGoogLeNet(nn.Module):
+    """torchvision's googlenet up to its 1024 pooled units, fixed: never in train mode, no gradients.
+
+    torchvision's published weights expect images in [-1, 1] (its `transform_input` brings ImageNet-normalised ones back there), so ours
+    go in as they are, enlarged to 224 px.
+    """
+
+    DIM = 1024
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import GoogLeNet  # a second to import, and seldom needed
+
+        self.network = GoogLeNet(aux_logits=False, transform_input=False, init_weights=False)
+        self.network.fc = nn.Identity()
+        self.network.dropout = nn.Identity()
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> FrozenGoogLeNet:
+        """Stays in eval mode whatever `mode` says: its BatchNorm statistics are part of the weights."""
+        super().train(False)
+        return self
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] to (B, 1024)."""
+        if images.shape[-1] != 224:
+            images = F.interpolate(images, size=(224, 224), mode="bilinear", align_corners=False, antialias=images.shape[-1] > 224)
+        features: Tensor = self.network(images)
+        return features
+
+
+class StoredFeatures(nn.Module):
+    """Features of the dataset's images, (N, V, D), looked up by row; not saved with the weights."""
+
+    features: Tensor
+
+    def __init__(self, features: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.from_numpy(np.ascontiguousarray(features, np.float32)), persistent=False)
+
+    def forward(self, rows: Tensor, views: Tensor | None = None) -> Tensor:
+        """Rows (B,) and views (B,) to (B, D); the first view without `views`, as in the published evaluation."""
+        return self.features[rows, 0 if views is None else views]

@@ -1,0 +1,98 @@
+"""Structured joint embedding of captions and images, which trains the text encoder, and its zero-shot scores.
+
+Reed et al., Learning Deep Representations of Fine-grained Visual Descriptions, CVPR 2016, section 3, as their released code has it.
+
+Scores are plain dot products, without normalisation. The released code divides the sum of the hinge terms by B^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.models.image_encoders import FrozenGoogLeNet, StoredFeatures
+from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
+
+
+def joint_embedding_loss(
+    image_features: Tensor, text_features: Tensor, *, margin: float = 1.0, symmetric: bool = True
+) -> dict[str, Tensor]:
+    """Hinge losses of a batch (B, T) x (B, T) of distinct classes, item i of both sides being of one class.
+
+    image_to_text = 1/B^2 sum_i sum_{j != i} max(0, <v_i, t_j> - <v_i, t_i> + margin); text_to_image with the roles swapped, left out
+    unless `symmetric` (DS-SJE against DA-SJE). `total` is their sum; `top1` the share of images that score their own text highest.
+    """
+    scores = image_features.float() @ text_features.float().T
+    own = scores.diagonal()
+    same = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    losses = {"image_to_text": F.relu(scores - own[:, None] + margin).masked_fill(same, 0).mean()}
+    if symmetric:
+        losses["text_to_image"] = F.relu(scores - own[None, :] + margin).masked_fill(same, 0).mean()
+    total = torch.stack(list(losses.values())).sum()
+    top1 = (scores.detach().argmax(1) == torch.arange(len(scores), device=scores.device)).float().mean()
+    return {"total": total, **losses, "top1": top1}
+
+
+@dataclass
+class RetrievalDraw:
+    """Vectors of the images and the captions of a batch, both (B, T)."""
+
+    image_features: Tensor
+    text_features: Tensor
+
+
+class RetrievalObjective(Objective):
+    """One phase, `sje`: the text encoder, and the image encoder where it is trained."""
+
+    def __init__(self, config: CharCNNRNNConfig, networks: Mapping[str, nn.Module]) -> None:
+        self.config = config
+        self.text_encoder, self.image_encoder = networks["text_encoder"], networks["image_encoder"]
+        self.modules = {"text_encoder": self.text_encoder, "image_encoder": self.image_encoder}
+        trained = not isinstance(self.image_encoder, FrozenGoogLeNet | StoredFeatures)
+        players = (self.text_encoder, self.image_encoder) if trained else (self.text_encoder,)
+        self.phases = (Phase("sje", players, through_draw=True),)
+        stored = isinstance(self.image_encoder, StoredFeatures)
+        self.needs = Needs(images=() if stored else (config.image_resolution,), text=False, characters=True, distinct_classes=True)
+
+    def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
+        return (Turn("sje"),)
+
+    def draw(self, batch: Batch, noise: Noise) -> RetrievalDraw:
+        assert batch.characters is not None
+        if isinstance(self.image_encoder, StoredFeatures):
+            assert batch.rows is not None
+            views = self.image_encoder.features.shape[1]
+            view = (noise.uniform(batch.size) * views).long().clamp_(max=views - 1)
+            image_features = self.image_encoder(batch.rows, view)
+        else:
+            image_features = self.image_encoder(batch.images[self.config.image_resolution])
+        return RetrievalDraw(image_features, self.text_encoder(batch.characters))
+
+    def loss(self, phase: str, draw: RetrievalDraw) -> dict[str, Tensor]:
+        return joint_embedding_loss(draw.image_features, draw.text_features, margin=self.config.margin, symmetric=self.config.symmetric)
+
+
+def zero_shot(
+    text_features: np.ndarray, image_features: np.ndarray, caption_class: np.ndarray, image_class: np.ndarray, k: int = 50
+) -> dict[str, float]:
+    """Zero-shot classification and retrieval as released: features (M, T) of captions and (N, T) of images with their classes (M,), (N,).
+
+    A class is the mean of its captions' vectors. `top1`: share of images (not a mean over classes) whose highest-scoring class is their
+    own. `ap@K`: of the K images that score highest for a class, the share that is of it, mean over classes (precision at K; of all
+    images when there are fewer).
+    """
+    classes, member = np.unique(caption_class, return_inverse=True)
+    prototypes = np.zeros((len(classes), text_features.shape[1]), np.float64)
+    np.add.at(prototypes, member, text_features)
+    prototypes /= np.bincount(member)[:, None]
+    scores = image_features.astype(np.float64) @ prototypes.T
+    top1 = (classes[scores.argmax(1)] == image_class).mean()
+    best = np.argsort(-scores, axis=0, kind="stable")[:k]
+    precision = (image_class[best] == classes[None, :]).mean()
+    return {"top1": float(top1), f"ap@{k}": float(precision)}
