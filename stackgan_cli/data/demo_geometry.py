@@ -326,7 +326,8 @@ def _fleck_grid() -> np.ndarray:
     """(n, 3, 2): small chevrons in staggered rows, the edges of body feathers, within the unit disc."""
     columns, rows = np.meshgrid(np.arange(-5, 6), np.arange(-5, 6))
     centres = np.stack([(columns + 0.5 * (rows % 2)) * 0.165, rows * 0.165], axis=-1).reshape(-1, 2)
-    centres = centres[(centres**2).sum(axis=1) < 0.80]
+    centres = centres[(centres**2).sum(axis=1) < 0.80] * np.array([1.0, 0.9])
+    centres[:, 1] *= np.where(centres[:, 0] < 0, 1 - 0.38 * centres[:, 0] ** 2, 1.0)
     return centres[:, None, :] + np.array([[0.04, -0.065], [-0.04, 0.0], [0.04, 0.065]])
 
 
