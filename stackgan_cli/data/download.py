@@ -194,6 +194,9 @@ def _extract_tar(archive: Path, folder: Path) -> None:
                 _write(source, folder / name)
             else:
                 raise DataError(f"has a member that is neither file nor folder: {name}", where=archive, hint="do not use this archive")
+        assert tar.fileobj is not None
+        while tar.fileobj.read(BLOCK):  # to the end of the compressed data, where its checksum is compared
+            pass
 
 
 def _extract_zip(archive: Path, folder: Path) -> None:

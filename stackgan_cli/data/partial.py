@@ -44,6 +44,8 @@ class Partial:
 
     def __init__(self, destination: Path, shape: tuple[int, ...], num_bytes: int, request: str) -> None:
         self.path, self.journal = partial_path(destination), journal_path(destination)
+        self.packed = destination.with_name(f".{destination.name}.packed")
+        """Where the images that could be read are copied to when some could not."""
         self.num_bytes = num_bytes
         self.done: dict[int, list[Outcome]] = {}
         self._journal = self.journal.open("a+b")
@@ -53,9 +55,13 @@ class Partial:
         self._pending: list[bytes] = []
         self._flushed = time.monotonic()
         key: dict[str, object] = {"request": request, "shape": list(shape)}
-        if not self._resume(key):
-            self._begin(destination, shape, key)
-        self._data = os.open(self.path, os.O_RDWR)
+        try:
+            if not self._resume(key):
+                self._begin(destination, shape, key)
+            self._data = os.open(self.path, os.O_RDWR)
+        except BaseException:
+            self._journal.close()
+            raise
 
     def _lock(self, destination: Path) -> None:
         try:
@@ -127,9 +133,9 @@ class Partial:
         self._flush(pending)
 
     def discard(self) -> None:
-        """Remove file and journal: the cache has its name now, or is not wanted."""
-        self.path.unlink(missing_ok=True)
-        self.journal.unlink(missing_ok=True)
+        """Remove all files but the destination: the cache has its name now, or is not wanted."""
+        for path in (self.path, self.packed, self.journal):
+            path.unlink(missing_ok=True)
 
     def __enter__(self) -> Partial:
         return self

@@ -22,7 +22,7 @@ from stackgan_cli.data.crop import FILTER, crop_window, fitted_size, move_box, m
 from stackgan_cli.data.partial import FULL, Partial, check_space, reserve
 from stackgan_cli.data.records import Record
 from stackgan_cli.data.workers import Job, Outcome, Rendering, measure_all, paint_all
-from stackgan_cli.errors import ConfigError, DataError, UserError
+from stackgan_cli.errors import ConfigError, DataError
 
 CHUNK = 16
 """Images a task."""
@@ -85,15 +85,20 @@ def prepare(
     if strict and survey.silent:
         raise DataError("has no caption", where=records[survey.silent[0]].name, hint="without --strict such images are left out")
     skipped = [(records[row].name, "has no caption") for row in survey.silent]
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or num_cores()
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         resumed = _build(records, survey, destination, rendering, settings, workers, strict, skipped, progress, notes)
     except OSError as error:
         if error.errno in FULL:
             raise disk_full(destination) from None
-        raise UserError(f"cannot be written: {error.strerror}", where=destination, code=DataError.code) from None
+        raise DataError(f"cannot be written: {error.strerror}", where=destination, hint="choose another place with --workspace") from None
     return _report(Cache.open(destination), notes, resumed, False, start)
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_settings(image_size: int, fit: str, crop: str) -> None:
@@ -272,7 +277,7 @@ def _measure(
 
 def _without_gaps(partial: Partial, destination: Path, ends: np.ndarray, good: np.ndarray, rendering: Rendering) -> tuple[Path, np.ndarray]:
     """Copy the images that could be read to a file without the places of those that could not: (path, first bytes)."""
-    path = destination.with_name(f".{destination.name}.packed")
+    path = partial.packed
     path.unlink(missing_ok=True)
     packed = np.concatenate([[0], np.cumsum(np.diff(ends)[good])])
     total, side = int(packed[-1]), rendering.image_size

@@ -23,6 +23,9 @@ class SourceOptions:
     """A folder in the layout of the dataset's authors; None looks for one and downloads."""
     count: int | None = None
     """How many images to make, where they are made."""
+    species: int | None = None
+    image_size: int = 304
+    """Side in pixels to draw for, where images are drawn."""
     seed: int = 0
     progress: Progress | None = None
     """Told of bytes downloaded."""
@@ -48,7 +51,8 @@ def _demo(options: SourceOptions) -> Gathered:
     if options.source is not None:
         raise UsageError("the demo set is drawn, not read", where="--source", hint="leave --source out")
     count = 3000 if options.count is None else options.count
-    return Gathered(demo_records(count, species=min(200, count), seed=options.seed))
+    species = min(200, count) if options.species is None else options.species
+    return Gathered(demo_records(count, species, options.seed, options.image_size))
 
 
 def _cub(options: SourceOptions) -> Gathered:
