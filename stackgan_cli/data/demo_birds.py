@@ -61,7 +61,10 @@ def demo_species(species: int = 200) -> tuple[Mapping[str, str], ...]:
             ]
             chosen[part] = options[int(np.argmin(crowding + noise))]
             seen.update(_pairs(chosen, part, chosen[part], number))
-        found.append({part: chosen.get(value, value) if part in _KIN else value for part, value in chosen.items()})
+        whole = {part: chosen.get(value, value) if part in _KIN else value for part, value in chosen.items()}
+        if whole["eye_ring"] == whole["body"]:  # nobody would see it
+            whole["eye_ring"] = "black" if whole["body"] == "white" else "white"
+        found.append(whole)
     return tuple(found)
 
 

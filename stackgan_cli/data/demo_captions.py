@@ -1,4 +1,8 @@
-"""Captions for a demo bird: ten sentences in the manner of people who describe birds, each naming some of its attributes truthfully."""
+"""Captions for a demo bird: sentences in the manner of people who describe birds, each naming some of its attributes truthfully.
+
+The body's colour is named in nearly every caption, the wings' in about seven of ten, the beak's in about half, others less often.
+Every colour stands right before the part it belongs to, or after "is", "are" or in "<colour> on its <part>".
+"""
 
 from __future__ import annotations
 
@@ -7,96 +11,123 @@ from collections.abc import Mapping
 import numpy as np
 
 _VIVID = ("red", "blue", "yellow", "green", "orange")
+_SIZES = {"small": ("small", "little", "tiny"), "medium": ("medium sized",), "large": ("large", "big")}
+_MANNERS = {
+    "perched": (" and it is perched", ", sitting still"),
+    "flying": (" and it is flying", ", in flight"),
+    "swimming": (" and it is swimming", ", floating on water"),
+}
 
 
 def captions(attributes: Mapping[str, str], rng: np.random.Generator, count: int = 10) -> tuple[str, ...]:
     """`count` captions that differ from one another. `attributes` holds the species' attributes and the image's pose."""
     found: dict[str, None] = {}
     while len(found) < count:
-        found.setdefault(_caption(attributes, rng))
+        found.setdefault(_Writer(attributes, rng.random(64).tolist()).sentence())
     return tuple(found)
 
 
-def _caption(bird: Mapping[str, str], rng: np.random.Generator) -> str:
-    grey = "gray" if rng.random() < 0.3 else "grey"
+class _Writer:
+    """Writes one sentence; its choices are read from a list of uniform numbers."""
 
-    def pick(*options: str) -> str:
-        return options[int(rng.integers(len(options)))]
+    def __init__(self, bird: Mapping[str, str], numbers: list[float]) -> None:
+        self.bird = bird
+        self._numbers = iter(numbers)
 
-    def colour(part: str, plain: bool = False) -> str:
-        name = bird[part]
-        return f"bright {name}" if name in _VIVID and not plain and rng.random() < 0.15 else name
+    def chance(self, share: float) -> bool:
+        return next(self._numbers) < share
 
-    wing, beak = rng.random() < 0.72, rng.random() < 0.57
-    crown, belly, tail = rng.random() < 0.20, rng.random() < 0.20, rng.random() < 0.15
-    ring = bird["eye_ring"] != "none" and rng.random() < 0.25
-    size = f"{bird['size']} " if rng.random() < 0.25 else ""
+    def pick(self, *options: str) -> str:
+        return options[int(next(self._numbers) * len(options))]
 
-    phrases: list[str] = []
-    if wing and crown and bird["wing"] == bird["crown"] and rng.random() < 0.6:
-        phrases.append(pick(f"{bird['wing']} on its crown and wings", f"a {bird['wing']} crown and wings"))
-        crown = False
-    elif wing and tail and bird["wing"] == bird["tail"] and rng.random() < 0.6:
-        phrases.append(f"{colour('wing')} wings and tail")
-        tail = False
-    elif wing:
-        phrases.append(f"{colour('wing')} wings")
-    if beak:
-        form = pick(
-            "",
-            "",
-            f"{bird['beak_length']} ",
-            f"{bird['beak_length']} ",
-            f"{bird['beak_shape']} ",
-            f"{bird['beak_length']} {bird['beak_shape']} ",
+    def colour(self, part: str) -> str:
+        """The part's colour, now and then a "bright" one."""
+        name = self.bird[part]
+        return f"bright {name}" if self.chance(0.12) and name in _VIVID else name
+
+    def sentence(self) -> str:
+        grey = "gray" if self.chance(0.3) else "grey"
+        phrases = self._phrases()
+        text = self._frame(phrases) if phrases else self._bare()
+        if self.chance(0.05):
+            text += self.pick(*_MANNERS[self.bird["pose"]])
+        if self.chance(0.4):
+            text += "."
+        return text.replace("a orange", "an orange").replace("grey", grey)
+
+    def _phrases(self) -> list[str]:
+        """What the bird has, apart from its body, as noun phrases."""
+        bird = self.bird
+        wing, beak = self.chance(0.74), self.chance(0.58)
+        crown, belly, tail = (self.chance(0.08 if bird[part] == bird["body"] else 0.24) for part in ("crown", "belly", "tail"))
+        found: list[str] = []
+        if wing and crown and bird["wing"] == bird["crown"] and self.chance(0.7):
+            found.append(self.pick(f"{bird['wing']} on its crown and wings", f"a {bird['wing']} crown and wings"))
+            crown = False
+        elif wing and tail and bird["wing"] == bird["tail"] and self.chance(0.7):
+            found.append(self.pick(f"{bird['wing']} wings and tail", f"{bird['wing']} on its wings and tail"))
+            tail = False
+        elif wing:
+            found.append(f"{self.colour('wing')} wings")
+        if beak:
+            found.append(self._beak())
+        elif self.chance(0.25):
+            found.append(f"a {bird['beak_length']} {self.pick('', bird['beak_shape'] + ' ')}{self.pick('beak', 'bill')}")
+        for part, named in (("crown", crown), ("belly", belly), ("tail", tail)):
+            if named:
+                found.append(f"a {self.colour(part)} {part}")
+        if bird["eye_ring"] != "none" and self.chance(0.2):
+            found.append(f"a {bird['eye_ring']} {self.pick('eye ring', 'eyering')}")
+        if len(found) > 1 and self.chance(0.35):
+            turn = 1 + int(next(self._numbers) * (len(found) - 1))
+            found = found[turn:] + found[:turn]
+        return found[:4]
+
+    def _beak(self) -> str:
+        length, shape = f"{self.bird['beak_length']} ", f"{self.bird['beak_shape']} "
+        form = self.pick("", "", length, length, shape, length + shape)
+        return f"a {form}{self.colour('beak') if not form else self.bird['beak']} {self.pick('beak', 'beak', 'bill')}"
+
+    def _size(self, share: float) -> str:
+        """The bird's size and a space, or nothing."""
+        named = self.chance(share)
+        return self.pick(*_SIZES[self.bird["size"]]) + " " if named else ""
+
+    def _frame(self, phrases: list[str]) -> str:
+        """A sentence about the body that takes the noun phrases in."""
+        listed, many = _join(phrases), len(phrases) > 1
+        size, body = self._size(0.25), self.colour("body")
+        this = f"{self.pick('this', 'this', 'the')} {size}bird"
+        kind = next(self._numbers)
+        if kind < 0.32:
+            return f"a {size}{body} bird {self.pick('with', 'with', 'with', 'that has')} {listed}"
+        if kind < 0.54:
+            return f"{this} is {self.pick('', '', 'mostly ')}{body} {self.pick('with', 'and has')} {listed}"
+        if kind < 0.70:
+            return f"{this} has a {body} body{self.pick(' with', ',' if many else ' and')} {listed}"
+        if kind < 0.78:
+            return f"this {size}{body} bird has {listed}"
+        if kind < 0.84:
+            return f"a {size}bird with a {body} body{',' if many else ' and'} {listed}"
+        if kind < 0.88:
+            return f"with {listed}, {this} is {body}"
+        if kind < 0.92:
+            return f"{this} has {listed}, and its body is {body}"
+        if kind < 0.97:
+            wing, beak = self.bird["wing"], self.bird["beak"]
+            rest = self.pick(f"its wings are {wing}", f"its beak is {beak}", f"its wings are {wing} and its beak is {beak}")
+            return f"{this} is {body}, {rest}"
+        return f"{this} has {listed}"
+
+    def _bare(self) -> str:
+        """A sentence about the body alone."""
+        size, body = self._size(0.5), self.colour("body")
+        return self.pick(
+            f"a {size}{body} bird",
+            f"this {size}bird is {body}",
+            f"this {size}bird has a {body} body",
+            f"a {size}bird that is mostly {body}",
         )
-        phrases.append(f"a {form}{colour('beak', plain=bool(form))} {pick('beak', 'beak', 'bill')}")
-    elif rng.random() < 0.25:
-        phrases.append(f"a {bird['beak_length']} {pick('', bird['beak_shape'] + ' ')}{pick('beak', 'bill')}")
-    if crown:
-        phrases.append(f"a {colour('crown')} crown")
-    if belly:
-        phrases.append(f"a {colour('belly')} belly")
-    if tail:
-        phrases.append(f"a {colour('tail')} tail")
-    if ring:
-        phrases.append(f"a {bird['eye_ring']} {pick('eye ring', 'eyering')}")
-    if len(phrases) > 1 and rng.random() < 0.35:
-        phrases = [phrases[place] for place in rng.permutation(len(phrases))]
-    phrases = phrases[:4]
-
-    listed = _join(phrases)
-    named, body = rng.random() < 0.97, colour("body")
-    subject = pick("this bird", "this bird", "this bird", "the bird", "this is a bird that")
-    if size:
-        subject = f"{pick('this', 'the')} {size}bird"
-    if not named and listed:
-        text = f"{subject.removesuffix(' that')} has {listed}" if "that" not in subject else f"this bird has {listed}"
-    elif not listed:
-        text = pick(f"a {size}{body} bird", f"{subject} is {body}", f"{subject} has a {body} body", f"{subject} is mostly {body}")
-    else:
-        text = pick(
-            f"a {size}{body} bird with {listed}",
-            f"a {size}{body} bird with {listed}",
-            f"a {size}{body} bird with {listed}",
-            f"a {size}{body} bird that has {listed}",
-            f"{subject} is {body} with {listed}",
-            f"{subject} is {body} and has {listed}",
-            f"{subject} has a {body} body{',' if len(phrases) > 1 else ' and'} {listed}",
-            f"{subject} has a {body} body with {listed}",
-            f"this {size}{body} bird has {listed}",
-            f"a {size}bird with a {body} body{',' if len(phrases) > 1 else ' and'} {listed}",
-            f"with {listed}, this {size}bird is {pick('', 'mostly ')}{body}",
-        )
-    if rng.random() < 0.05:
-        text += {
-            "perched": pick(" and it is perched", ", sitting still"),
-            "flying": pick(" and it is flying", ", in flight"),
-            "swimming": pick(" and it is swimming", ", floating on water"),
-        }[bird["pose"]]
-    if rng.random() < 0.4:
-        text += "."
-    return text.replace("a orange", "an orange").replace("grey", grey)
 
 
 def _join(phrases: list[str]) -> str:
