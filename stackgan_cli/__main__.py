@@ -5,17 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 import typer
 
 from stackgan_cli import __version__
 from stackgan_cli.cli.app import app
-from stackgan_cli.cli.ui import Session
+from stackgan_cli.cli.ui import ReaderGone, Session
 from stackgan_cli.errors import EnvironmentProblem, Exit, UsageError, UserError
 
 UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
@@ -52,8 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     session = Session(json="--json" in words, quiet="--quiet" in words or "-q" in words, debug="--debug" in words)
     try:
         code = app(hoist(words), prog_name="stackgan", standalone_mode=False, obj=session)
+        if code == Exit.INTERRUPTED:  # how Typer reports a Ctrl-C
+            raise KeyboardInterrupt
         session.finish()
-    except BrokenPipeError:
+    except ReaderGone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet too
         return BROKEN_PIPE
     except (KeyboardInterrupt, typer.Abort):
@@ -84,6 +84,9 @@ def _crash(error: Exception, session: Session) -> UserError:
     text = "".join(traceback.format_exception(error))
     if session.debug:
         sys.stderr.write(text)
+    import tempfile
+    from pathlib import Path
+
     path = Path(tempfile.gettempdir()) / f"stackgan-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     where = f"the traceback is in {path}"
     try:

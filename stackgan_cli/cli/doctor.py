@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-import shutil
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 import typer
@@ -43,6 +40,9 @@ def doctor(ctx: typer.Context) -> None:
 
 
 def _packages() -> list[Check]:
+    import platform
+    from importlib import metadata
+
     checks = [Check("python", True, f"{platform.python_version()} on {platform.platform()}")]
     for name in PACKAGES:
         try:
@@ -72,6 +72,7 @@ def _device() -> list[Check]:
 
 def _workspace(workspace: Workspace) -> list[Check]:
     import os
+    import shutil
 
     root = workspace.root.resolve()
     there = next(folder for folder in (root, *root.parents) if folder.exists())

@@ -42,10 +42,11 @@ def train(
     gpus: Annotated[int, typer.Option(min=1, help="Start torchrun with so many processes.")] = 1,
 ) -> None:
     """Train a preset, making first what it needs. The same command continues the run after an interruption."""
-    from stackgan_cli.config.presets import load_config
+    from stackgan_cli.config.presets import load_config, require_pairs
 
     session = session_of(ctx)
     limit = seconds(stop_after)
+    require_pairs(overrides or [])
     config = load_config(preset or default_preset(session), overrides or [])
     if gpus > 1:
         from stackgan_cli.cli.launch import torchrun

@@ -39,6 +39,10 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
+class ReaderGone(Exception):
+    """Whoever read our results has closed the pipe."""
+
+
 @dataclass
 class Session:
     """One invocation of the program: its root options, and its voice."""
@@ -116,13 +120,21 @@ class Session:
     def result(self, data: dict[str, Any], text: str) -> None:
         """The outcome: `text` on stdout now, or `data` in the JSON document at the end."""
         self.data = data
-        if not self.json and os.environ.get("RANK", "0") == "0":
+        if not self.json:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        if os.environ.get("RANK", "0") != "0":
+            return
+        try:
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def finish(self, error: dict[str, Any] | None = None) -> None:
         """Write the JSON document, when one was asked for."""
-        if self.json and os.environ.get("RANK", "0") == "0":
+        if self.json:
             document = {
                 "command": self.command,
                 "version": __version__,
@@ -133,8 +145,7 @@ class Session:
             }
             if error is not None:
                 document["error"] = error
-            sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
-            sys.stdout.flush()
+            self._print(json.dumps(document, ensure_ascii=False, default=str))
 
     def fail(self, error: UserError) -> int:
         """Show a UserError; returns its exit code."""

@@ -30,7 +30,8 @@ class VariantConfig(Frozen):
     def _fill_from_variant(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        row = cls.VARIANTS.get(values.get("variant", cls.model_fields["variant"].default), {})
+        variant = values.get("variant", cls.model_fields["variant"].default)
+        row = cls.VARIANTS.get(variant, {}) if isinstance(variant, str) else {}
         return {**row, **values}
 
 
@@ -68,8 +69,9 @@ class StackGANv1(VariantConfig):
     def _check(self) -> StackGANv1:
         if self.stage == 2 and self.resolution <= self.stage1_resolution:
             raise ValueError(f"resolution: Stage-II must enlarge the {self.stage1_resolution}-px Stage-I image, not {self.resolution}")
-        if self.gf_dim % 8:
-            raise ValueError(f"gf_dim: must be a multiple of 8, not {self.gf_dim}")
+        halved = self.resolution // (32 if self.stage == 1 else self.stage1_resolution)
+        if self.gf_dim % halved:
+            raise ValueError(f"gf_dim: must be a multiple of {halved} for a {self.resolution}-px generator, not {self.gf_dim}")
         if not self.conditional and self.wrong_pairs != "none":
             raise ValueError("wrong_pairs: an unconditional model has no captions to mismatch; set it to 'none'")
         return self

@@ -94,6 +94,16 @@ def read_preset(name: str) -> tuple[dict[str, Any], dict[str, str]]:
     return values, origins
 
 
+def require_pairs(overrides: Sequence[str]) -> None:
+    """Raises UsageError for a word that is not `key=value`."""
+    for word in overrides:
+        if "=" not in word:
+            hint = (
+                f"to name a preset: --preset {word}" if word in preset_names() else "for example train.batch_size=16; flags begin with --"
+            )
+            raise UsageError(f"{word!r} is not of the form key=value", hint=hint)
+
+
 def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
     """The tree of values that `key=value` words ask for, their origins, and what is wrong with them."""
     tree: dict[str, Any] = {}
@@ -101,11 +111,7 @@ def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str
     problems: list[Problem] = []
     keys = known_keys()
     for word in overrides:
-        path, equals, text = word.partition("=")
-        if not equals:
-            known = word in preset_names()
-            hint = f"to train a preset: --preset {word}" if known else "for example train.batch_size=16; flags begin with --"
-            raise UsageError(f"{word!r} is not of the form key=value", hint=hint)
+        path, _, text = word.partition("=")
         path = path.strip()
         if path in origins:
             problems.append(Problem(path, text, "was given twice", line="command line"))
@@ -127,6 +133,7 @@ def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str
 
 def load_config(preset_or_path: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | None = None) -> RunConfig:
     """The checked configuration. Raises ConfigError with every problem at once, or UsageError for a word without `=`."""
+    require_pairs(overrides)
     values, origins = read_preset(preset_or_path)
     values = _lay_over(values, extra or {})
     tree, given, problems = _parse_overrides(overrides)

@@ -161,8 +161,8 @@ def translate(errors: Iterable[Any], values: Mapping[str, Any], origins: Mapping
         kind, message = error["type"], error["msg"]
         if kind == "union_tag_invalid":
             parts.append("arch")
-        if kind == "invalid_key":
-            parts.pop()
+        if kind == "missing" and parts[-1].isdigit():  # an item of a list of fixed length
+            parts, kind, message = parts[:-1], "", "has too few items"
         if kind == "value_error":  # our own cross-field checks begin with the key to change
             key, colon, rest = message.removeprefix("Value error, ").partition(": ")
             if colon and key.isidentifier():

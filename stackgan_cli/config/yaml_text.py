@@ -20,7 +20,7 @@ MAX_BYTES = 1 << 20
 _RESOLVERS = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"^(?:[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+0123456789."),
+    ("float", r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.inf)$|^\.nan$", "-+0123456789."),
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("merge", r"^(?:<<)$", "<"),
 )
@@ -56,8 +56,9 @@ def _index_lines(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
         return
     seen: dict[str, int] = {}
     for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key.start_mark)
+        if not isinstance(key, yaml.ScalarNode) or key.tag not in (f"{_PREFIX}str", f"{_PREFIX}merge"):
+            given = f", not {key.value}" if isinstance(key, yaml.ScalarNode) else ""
+            raise yaml.constructor.ConstructorError(None, None, f"a key must be a word{given}", key.start_mark)
         path, line = f"{prefix}{key.value}", key.start_mark.line + 1
         if key.value in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key {path!r} was already given in line {seen[key.value]}", key.start_mark)
