@@ -94,7 +94,7 @@ class Stage1Generator(Generator):
             c, mu, logvar = self.ca_net(text, noise.get("eps1"))
             z = torch.cat([z, c] if self.noise_first else [c, z], 1)
         # The layer's units are in the order C, H, W; the only change of layout of the whole forward pass is made here, on the smallest map.
-        h = self.fc(z).view(-1, self.width, 4, 4).contiguous(memory_format=memory_format_of(self.img))
+        h = self.fc(z).view(-1, self.width, 4, 4).contiguous(memory_format=memory_format_of(self.get_submodule("img")))
         for name in self.stages:
             h = self.get_submodule(name)(h)
         return GeneratorOutput({self.resolution: h}, mu, logvar)
