@@ -64,13 +64,18 @@ class _Layers:
         self._pens[1].polygon(flat, fill=255)
         self._pens[2].polygon(flat, fill=relief)
 
-    def line(self, points: np.ndarray, colour: Colour, width: float, relief: int | None = None) -> None:
-        """A stroke `width` bird units wide; without a relief it is only colour on what is there already."""
+    def line(self, points: np.ndarray, colour: Colour, width: float, relief: int) -> None:
+        """A stroke `width` bird units wide."""
         flat, thick = self.scaled(points), max(1, round(width * self.unit))
-        self._pens[0].line(flat, fill=colour, width=thick)
-        if relief is not None:
-            self._pens[1].line(flat, fill=255, width=thick)
-            self._pens[2].line(flat, fill=relief, width=thick)
+        for pen, ink in ((self._pens[0], colour), (self._pens[1], 255), (self._pens[2], relief)):
+            pen.line(flat, fill=ink, width=thick)
+
+    def strokes(self, lines: np.ndarray, colours: list[Colour], width: float, rng: np.random.Generator) -> None:
+        """Many strokes (n, points, 2) of colours drawn at random, on what is there already."""
+        flat = ((lines - self.origin) * _SAMPLES).reshape(len(lines), -1).tolist()
+        thick = max(1, round(width * self.unit))
+        for line, choice in zip(flat, rng.integers(len(colours), size=len(lines)).tolist(), strict=True):
+            self._pens[0].line(line, fill=colours[choice], width=thick)
 
     def disc(self, centre: np.ndarray, radius: float, colour: Colour) -> None:
         """A disc of colour only; `radius` in picture pixels."""
@@ -141,12 +146,11 @@ def _paint(layers: _Layers, bird: Bird, ink: dict[str, Colour], attributes: Mapp
             layers.line(np.stack([toe, toe + np.array([x * forward, y * bird.unit])]), _LEG, 0.06, relief=90)
     for number, feather in enumerate(bird.tail):
         layers.polygon(feather, shade(ink["tail"], 0.90 + 0.06 * (number % 3)), 80 + 14 * (number % 2))
-    layers.polygon(bird.beak[0], shade(beak, 0.80), 110)
+    layers.polygon(bird.beak[0], shade(beak, 0.86), 110)
     layers.polygon(bird.beak[1], beak, 150)
     for polygon in bird.body:
         layers.polygon(polygon, body, 165)
-    for chevron, tone in zip(bird.flecks, rng.uniform(0.90, 1.10, size=len(bird.flecks)), strict=True):
-        layers.line(chevron, shade(body, float(tone)), 0.035)
+    layers.strokes(bird.flecks, [shade(body, tone) for tone in (0.90, 0.94, 0.97, 1.03, 1.06, 1.10)], 0.035, rng)
     if attributes["belly"] != attributes["body"]:
         layers.tint(bird.belly, ink["belly"], bird.body[0], 0.05)
     if attributes["crown"] != attributes["body"]:

@@ -226,7 +226,7 @@ def _neck(chest: np.ndarray, chest_radius: float, head: np.ndarray, head_radius:
 
 def _beak(head: np.ndarray, radius: float, face: np.ndarray, shape: str, length: str) -> list[np.ndarray]:
     """Lower and upper mandible. They reach under the head, which is drawn over their roots."""
-    size = np.array([{"short": 0.50, "long": 0.88}[length], {"pointed": 0.21, "conical": 0.34, "hooked": 0.27, "curved": 0.21}[shape]])
+    size = np.array([{"short": 0.60, "long": 1.00}[length], {"pointed": 0.27, "conical": 0.40, "hooked": 0.34, "curved": 0.27}[shape]])
     if shape == "conical":
         size[0] *= 0.88
     root = head + np.array([0.84, 0.10]) * radius

@@ -141,7 +141,7 @@ def _branch(pen: ImageDraw.ImageDraw, scene: Scene, ground: float, rng: np.rando
 def _grass(pen: ImageDraw.ImageDraw, scene: Scene, ground: float, rng: np.random.Generator) -> None:
     """A meadow that darkens towards the viewer, its blades drawn from far to near."""
     unit, width, height = scene.bird.unit * 2, scene.width * 2, scene.height * 2
-    bands = 8
+    bands = 24
     deep = 1.5 * unit
     for band in range(bands):
         tint = shade((140, 160, 100), 1.06 - 0.34 * band / bands)
