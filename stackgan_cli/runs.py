@@ -262,13 +262,15 @@ def write_weights(
     path: Path, tensors: Mapping[str, Tensor], *, config: RunConfig, step: int, text_encoder: Mapping[str, Any] | None
 ) -> None:
     """Atomically write a weights file. Tensors are stored contiguous, on the CPU."""
-    metadata = {
+    header = {
         "format": WEIGHTS_FORMAT,
         "stackgan": __version__,
-        "step": str(step),
-        "config": config.model_dump_json(),
-        "text_encoder": json.dumps(text_encoder) if text_encoder else "",
+        "step": step,
+        "config": config.model_dump(mode="json"),
+        "text_encoder": dict(text_encoder) if text_encoder else None,
     }
+    # One metadata key: the library writes several in no fixed order, and equal weights are to be equal files.
+    metadata = {"stackgan": json.dumps(header)}
     with replacing(path) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
 
@@ -295,11 +297,10 @@ class Weights:
             raise MismatchError(
                 f"not a readable safetensors file ({error})", where=path, hint="published checkpoints are converted with `stackgan import`"
             ) from None
-        if metadata.get("format") != WEIGHTS_FORMAT:
+        header = json.loads(metadata.get("stackgan", "{}"))
+        if header.get("format") != WEIGHTS_FORMAT:
             raise MismatchError(f"not a {WEIGHTS_FORMAT} file", where=path, hint="weights files are in runs/NAME/weights")
-        config = RunConfig.model_validate_json(metadata["config"])
-        encoder = json.loads(metadata["text_encoder"]) if metadata.get("text_encoder") else None
-        return cls(path, config, int(metadata["step"]), encoder)
+        return cls(path, RunConfig.model_validate(header["config"]), header["step"], header["text_encoder"])
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under `prefix.`, without it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -155,6 +155,14 @@ class World:
         flat /= self.size
         for grad, piece in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
             grad.copy_(piece.view(grad.shape))
+
+    def mean(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Scalars averaged over the ranks, so that all of them decide alike."""
+        if self.size == 1:
+            return values
+        flat = torch.stack([value.float() for value in values.values()])
+        dist.all_reduce(flat)
+        return dict(zip(values, flat / self.size, strict=True))
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Give every rank the tensors of rank 0."""

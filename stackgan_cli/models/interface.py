@@ -60,3 +60,8 @@ class Generator(nn.Module):
     def trained_modules(self) -> tuple[nn.Module, ...]:
         """The parts that training moves (all but frozen earlier stages)."""
         return (self,)
+
+    @property
+    def earlier_stage(self) -> nn.Module | None:
+        """The frozen generator of the stage before, which takes its weights from a run of its own."""
+        return None

@@ -157,6 +157,10 @@ class Stage2Generator(Generator):
     def condition(self, text: Tensor) -> Tensor:
         return self.STAGE1_G.condition(text) if self.ca_net is None else self.ca_net(text, None)[1]
 
+    @property
+    def earlier_stage(self) -> nn.Module:
+        return self.STAGE1_G
+
     def trained_modules(self) -> tuple[nn.Module, ...]:
         return tuple(child for name, child in self.named_children() if name != "STAGE1_G")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stackgan_cli.config.schema import TrainConfig
 from stackgan_cli.data.feed import Feed
@@ -96,7 +96,7 @@ class Trainer:
         step, turns = self.step, self.objective.turns(self.step, self.memory)
         differentiated = {(turn.batch, turn.draw) for turn in turns if self.players[turn.phase].phase.through_draw}
         drawn: dict[tuple[int, int], Any] = {}
-        seen: dict[str, Tensor] = {}
+        seen: dict[str, Any] = {}
         for index, turn in enumerate(turns):
             player, key = self.players[turn.phase], (turn.batch, turn.draw)
             player.optimizer.zero_grad(set_to_none=True)
@@ -116,9 +116,10 @@ class Trainer:
                 for name, value in losses.items():
                     label = turn.phase if name == "total" else f"{turn.phase}/{name}"
                     self.meters.add(label, value)
-                    seen[label] = value.detach()
+                    seen[label] = seen.get(label, 0.0) + value.detach() / self.config.accumulate
             self._move(player)
-        self.memory.update(self.objective.remember(step, seen) or {})
+        if type(self.objective).remember is not Objective.remember:
+            self.memory.update(self.objective.remember(step, self.world.mean(seen)) or {})
         self.step += 1
 
     def _draw(self, turn: Turn, slice_: int) -> Any:

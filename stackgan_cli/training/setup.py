@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stackgan_cli import registry
 from stackgan_cli.config.schema import RunConfig
@@ -21,7 +21,9 @@ from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.vectors import TextVectors
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.files import write_json
+from stackgan_cli.interop.official import load_official
 from stackgan_cli.interop.text_encoder import TextEncoder
+from stackgan_cli.models.interface import Generator
 from stackgan_cli.runs import Run, Weights, Workspace
 from stackgan_cli.runtime import World, key_seed
 from stackgan_cli.text.alphabet import encode_batch
@@ -137,13 +139,14 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
     return Job(run, cache, trainer, vectors, encoder)
 
 
-def _load_stage1(generator: Any, config: RunConfig, workspace: Workspace) -> str:
+def _load_stage1(generator: nn.Module, config: RunConfig, workspace: Workspace) -> str:
+    assert isinstance(generator, Generator) and generator.earlier_stage is not None
     requirement = config.requires.stage1
     path = encoder_weights(requirement, config, workspace)
     if path is None:
         raise MismatchError(f"the Stage-I run {requirement!r} is not there or not finished", hint=f"stackgan train --preset {requirement}")
     weights = Weights.open(path)
-    generator.load_stage1(weights.tensors("generator"), where=path)
+    load_official(generator.earlier_stage, weights.tensors("generator"), where=path)
     return f"{path.parent.parent.name} at step {weights.step}"
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stackgan_cli.config.presets import load_config
-from stackgan_cli.config.schema import OptimConfig, RunConfig, TrainConfig
+from stackgan_cli.config.schema import OptimConfig, TrainConfig
 from stackgan_cli.errors import Diverged, MismatchError
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 from stackgan_cli.runs import Run, Workspace
@@ -141,7 +141,7 @@ def test_length_of_a_run() -> None:
 
 
 def tiny(**options: Any) -> TrainConfig:
-    return TrainConfig(**{"steps": 8, "batch_size": 8, "tick_steps": 4, **options})
+    return TrainConfig(**{"steps": 8, "batch_size": 8, "tick_steps": 4, "precision": "fp32", **options})
 
 
 class NormFree(Objective):
@@ -216,7 +216,3 @@ def test_only_the_moving_phase_gets_gradients(workspace: Workspace) -> None:
     trainer = Trainer(objective, job(workspace, "feed").trainer.feed, tiny(), device=CPU)
     trainer.run_step()
     assert all(param.grad is None for param in objective.generator.parameters())
-
-
-def config_of(workspace: Workspace) -> RunConfig:
-    return load_config("tiny-stage1", [])
