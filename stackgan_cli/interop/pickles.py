@@ -6,7 +6,9 @@ a pickle is refused. Checkpoints go through torch.load(weights_only=True).
 
 from __future__ import annotations
 
+import io
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ _DAMAGED = (
     OverflowError,
     MemoryError,
     RecursionError,
+    AssertionError,
+    struct.error,
 )
 """What unpickling random bytes may raise."""
 
@@ -67,7 +71,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in Python: the C one lets a few bytes of a damaged file allocate gigabytes for its memo
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
@@ -83,8 +87,7 @@ def read_pickle(path: Path) -> Any:
     if not path.is_file():
         raise UsageError("no such file", where=path)
     try:
-        with path.open("rb") as file:
-            return _Unpickler(file, encoding="latin1").load()
+        return _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except _Forbidden as error:
         raise DataError(
             f"this pickle asks for {error}, which could run code, and was refused", where=path, hint="only lists, text and arrays are read"
