@@ -27,7 +27,7 @@ def info(
         data = describe(path, workspace)
     else:
         data = {"workspace": str(workspace.root.resolve()), "caches": workspace.cache_names(), "runs": workspace.run_names()}
-    session.result(data, table([(key, _plain(value)) for key, value in data.items()]))
+    session.result(data, table([(key, _plain(value)) for key, value in data.items() if key != "config"]))
 
 
 def describe(path: str, workspace: Workspace) -> dict[str, Any]:

@@ -171,15 +171,19 @@ class Progress:
         self.started = self.last_line = time.monotonic()
         self.first: int | None = None
 
-    def update(self, done: int, total: int, note: str = "", *, rate: float | None = None) -> None:
-        """`done` of `total`; a `note` makes a plain line at once. `rate` in `unit` a second (default: measured since the start)."""
+    def update(self, done: int, total: int, note: str = "", *, rate: float | None = None, left: float | None = None) -> None:
+        """`done` of `total`; a `note` makes a plain line at once.
+
+        `rate` in `unit` a second and `left` in seconds are measured since the start when they are not given.
+        """
         now = time.monotonic()
         if self.first is None:
             self.first = 0 if done <= 1 else done
         measured = (done - self.first) / (now - self.started) if now > self.started else 0.0
         speed = f"{rate if rate is not None else measured:.1f} {self.unit}/s"
-        left = duration((total - done) / measured) if measured > 0 else "?"
-        words = [word for word in (note, speed, f"{left} left" if done < total else f"in {duration(now - self.started)}") if word]
+        if left is None:
+            left = (total - done) / measured if measured > 0 else -1.0
+        words = [word for word in (note, speed, f"{duration(left)} left" if done < total else f"in {duration(now - self.started)}") if word]
         if self.bar is not None:
             self.bar.update(self.task, completed=done, total=total, note="  ".join(words))
         elif note or done == total or now - self.last_line >= self.every:

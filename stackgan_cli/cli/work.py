@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stackgan_cli.runs import Run
     from stackgan_cli.runtime import World
     from stackgan_cli.training.plan import Prerequisite
+    from stackgan_cli.training.setup import Job
 
 
 class Worker:
@@ -75,7 +76,7 @@ class Worker:
             def on_tick(trainer: Trainer, tick: TickReport) -> None:
                 losses = "  ".join(f"{key} {value:.3f}" for key, value in tick.losses.items() if "/" not in key)
                 memory = f"  {tick.memory_gib:.1f} GiB" if tick.memory_gib else ""
-                bar.update(tick.step, tick.total_steps, f"{losses}{memory}", rate=tick.images_per_second)
+                bar.update(tick.step, tick.total_steps, f"{losses}{memory}", rate=tick.images_per_second, left=tick.seconds_left)
                 grids.draw(trainer, tick.step)
 
             left = None if self.deadline is None else max(self.deadline - time.monotonic(), 1e-3)
@@ -89,7 +90,20 @@ class Worker:
             self.session.say(f"{name}: time is up at step {report.step:,} of {report.total_steps:,}; the same command continues")
         else:
             self.session.say(f"{name}: {report.total_steps:,} steps done, {duration(report.seconds)} in this session")
-        return run.status()
+        return {**run.status(), **self._scores(job, report.stopped)}
+
+    def _scores(self, job: Job, stopped: str) -> dict[str, float]:
+        """Zero-shot scores of a text encoder that has just been finished."""
+        from stackgan_cli.cli.zero_shot import zero_shot_scores
+
+        if job.run.config.model.arch != "char-cnn-rnn" or stopped != "finished" or not self.world.is_main:
+            return {}
+        scores = zero_shot_scores(job)
+        if scores:
+            self.session.say(
+                f"{job.run.name}: held-out classes, " + ", ".join(f"{key} {100 * value:.1f} %" for key, value in scores.items())
+            )
+        return scores
 
     def _open_run(self, config: RunConfig, name: str, fresh: bool) -> Run:
         """The run's folder, made by the first rank before the others look at it."""
@@ -122,7 +136,7 @@ class Worker:
         from stackgan_cli.data.vectors import TextVectors
         from stackgan_cli.errors import DataError
         from stackgan_cli.interop.text_encoder import TextEncoder
-        from stackgan_cli.training.setup import encoder_weights
+        from stackgan_cli.training.setup import encoder_weights, vectors_of
 
         path = encoder_weights(encoder, config, self.workspace)
         if path is None:
@@ -130,7 +144,7 @@ class Worker:
         cache = Cache.open(self.workspace.cache_path(config.data.cache))
         loaded = TextEncoder.load(path)
         target = TextVectors.path_for(cache.path, loaded.hash)
-        if self.world.is_main:
+        if self.world.is_main and loaded.hash not in [vectors.encoder_hash for vectors in vectors_of(cache)]:
             loaded.save(self.workspace.encoder_path(loaded.hash))
             with self.session.progress(f"encoding {cache.path.stem}", unit="captions") as bar:
                 vectors = loaded.encode(cache.captions, device=self.device, progress=bar.update)
