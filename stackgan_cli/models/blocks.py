@@ -178,6 +178,8 @@ class ResidualBlock(nn.Module):
 def init_weights(network: nn.Module, truncated: bool) -> None:
     """The released initialisation (the papers give none): weights N(0, 0.02), BatchNorm scale N(1, 0.02), biases of fully connected
     layers and BatchNorm 0. `truncated` restricts convolution weights to two standard deviations, as the TensorFlow code does."""
+    if next(network.parameters()).is_meta:
+        return  # there are no values, and drawing them would import a tenth of torch
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             if truncated:

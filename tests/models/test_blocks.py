@@ -1,0 +1,118 @@
+"""The cheap forms of the up-sampling convolution and of the joint convolution equal the plain ones, values and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stackgan_cli.models import blocks
+from stackgan_cli.models.blocks import ConditioningAugmentation, JointConv, ResidualBlock, UpsampleConv, arithmetic, folding_pays, up_block
+
+
+def values_and_gradients(compute: Callable[..., Tensor], weight: Tensor, *inputs: Tensor) -> list[Tensor]:
+    leaves = [value.detach().clone().requires_grad_() for value in inputs]
+    out = compute(*leaves)
+    weights = torch.sin(torch.arange(out.numel(), dtype=out.dtype)).view(out.shape)
+    return [out, *torch.autograd.grad((out * weights).sum(), [*leaves, weight])]
+
+
+def assert_same(ours: list[Tensor], plain: list[Tensor]) -> None:
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("batch", "inputs", "outputs", "height", "width"), [(2, 5, 3, 4, 4), (1, 1, 1, 1, 1), (3, 2, 6, 1, 5), (1, 3, 3, 7, 2)]
+)
+def test_upsample_conv(batch: int, inputs: int, outputs: int, height: int, width: int, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    conv = UpsampleConv(inputs, outputs).double().to(memory_format=layout)  # type: ignore[call-overload]
+    x = torch.randn(batch, inputs, height, width, dtype=torch.float64).contiguous(memory_format=layout)
+
+    def published(x: Tensor) -> Tensor:
+        return F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), conv.weight, padding=1)
+
+    expected = values_and_gradients(published, conv.weight, x)
+    for mode in ("fast", "plain", "auto"):
+        with arithmetic(mode):  # type: ignore[arg-type]
+            assert_same(values_and_gradients(conv, conv.weight, x), expected)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("vector_first", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (1, 1), (2, 2), (3, 1), (5, 8)])
+def test_joint_conv(height: int, width: int, kernel: int, vector_first: bool, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    conv = JointConv(5, 3, 6, kernel, vector_first).double().to(memory_format=layout)  # type: ignore[call-overload]
+    features = torch.randn(2, 5, height, width, dtype=torch.float64).contiguous(memory_format=layout)
+    vector = torch.randn(2, 3, dtype=torch.float64)
+
+    def published(features: Tensor, vector: Tensor) -> Tensor:
+        tiled = vector[:, :, None, None].expand(-1, -1, height, width)
+        return F.conv2d(torch.cat([tiled, features] if vector_first else [features, tiled], 1), conv.weight, padding=kernel // 2)
+
+    expected = values_and_gradients(published, conv.weight, features, vector)
+    for mode in ("fast", "plain"):
+        with arithmetic(mode):  # type: ignore[arg-type]
+            assert_same(values_and_gradients(conv, conv.weight, features, vector), expected)
+
+
+def test_arithmetic_is_restored_after_an_error() -> None:
+    with pytest.raises(ValueError, match="inside"), arithmetic("plain"):
+        raise ValueError("inside")
+    assert blocks._arithmetic == "auto"
+
+
+def test_folding_is_chosen_by_the_number_of_pixels() -> None:
+    assert not folding_pays(torch.empty(16, 8, 4, 4))
+    assert folding_pays(torch.empty(64, 8, 4, 4))
+    assert folding_pays(torch.empty(4, 8, 16, 16))
+
+
+def test_conditioning_augmentation_variants() -> None:
+    torch.manual_seed(0)
+    text, eps = torch.randn(50, 6), torch.randn(50, 4)
+    for variant, activation in (("paper", nn.Identity()), ("pytorch", nn.ReLU()), ("tensorflow", nn.LeakyReLU(0.2))):
+        ca = ConditioningAugmentation(6, 4, variant)
+        c, mu, logvar = ca(text, eps)
+        assert logvar is not None
+        first, second = activation(ca.fc(text)).chunk(2, 1)
+        torch.testing.assert_close(mu, first)
+        sigma = second.exp() if variant == "tensorflow" else (second / 2).exp()
+        torch.testing.assert_close(logvar, 2 * sigma.log(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(c, first + sigma * eps)
+        torch.testing.assert_close(ca(text, None)[0], first)
+    without = ConditioningAugmentation(6, 4, "paper", sampled=False)
+    c, mu, logvar = without(text, eps)
+    assert logvar is None and c is mu and c.shape == (50, 4)
+
+
+def test_published_names() -> None:
+    assert set(up_block(4, 2).state_dict()) == {
+        "1.weight",
+        *(f"2.{n}" for n in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
+    }
+    assert {key for key in ResidualBlock(4, nn.ReLU()).state_dict() if key.endswith(("0.weight", "3.weight"))} == {
+        "block.0.weight",
+        "block.3.weight",
+    }
+
+
+def test_initialisation() -> None:
+    torch.manual_seed(0)
+    for truncated in (False, True):
+        network = nn.Sequential(nn.Conv2d(64, 64, 3, bias=False), nn.BatchNorm2d(4096), nn.Linear(256, 64))
+        blocks.init_weights(network, truncated)
+        conv, norm, linear = (layer.weight.detach() for layer in network)  # type: ignore[union-attr,operator]
+        # A normal distribution cut off at two standard deviations has 0.880 of its spread.
+        assert conv.std().item() == pytest.approx(0.02 * (0.880 if truncated else 1.0), rel=0.02)
+        assert (conv.abs().max().item() <= 0.04) == truncated
+        assert norm.mean().item() == pytest.approx(1.0, abs=2e-3) and norm.std().item() == pytest.approx(0.02, rel=0.05)
+        assert linear.std().item() == pytest.approx(0.02, rel=0.05)
+        assert not network[1].bias.any() and not network[2].bias.any()
