@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -265,13 +265,25 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Strings:
+    """`count` strings of `num_bytes` UTF-8 bytes in all, which are written as they come and need never be in memory together."""
+
+    texts: Iterable[str]
+    count: int
+    num_bytes: int
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Strings:
+        return cls(texts, len(texts), sum(len(text.encode()) for text in texts))
+
+
+@dataclass(frozen=True)
 class Columns:
-    """Everything of a cache but its pixels, for `write_columns`. Strings come from functions that can be called more than once,
-    so that a large set of them need never be in memory."""
+    """Everything of a cache but its pixels, for `write_columns`."""
 
     attrs: Mapping[str, str | int]
     arrays: Mapping[str, np.ndarray]
-    strings: Mapping[str, Callable[[], Iterable[str]]]
+    strings: Mapping[str, Strings]
 
 
 def create_images(path: Path, shape: tuple[int, ...]) -> int:
@@ -293,8 +305,8 @@ def write_columns(path: Path, columns: Columns) -> None:
         for name, array in columns.arrays.items():
             file.create_dataset(name, data=array)
         file.create_group("attributes")
-        for name, make in columns.strings.items():
-            _write_strings(file.create_group(name), make)
+        for name, strings in columns.strings.items():
+            _write_strings(file.create_group(name), strings)
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
         for key, value in columns.attrs.items():
             file.attrs[key] = value
@@ -302,18 +314,20 @@ def write_columns(path: Path, columns: Columns) -> None:
     sync(path)
 
 
-def _write_strings(group: h5py.Group, make: Callable[[], Iterable[str]]) -> None:
-    ends = np.cumsum(np.fromiter((len(text.encode()) for text in make()), np.int64))
-    group.create_dataset("ends", data=ends)
-    target = group.create_dataset("utf8", (int(ends[-1]) if len(ends) else 0,), np.uint8)
-    start, block = 0, bytearray()
-    for text in make():
+def _write_strings(group: h5py.Group, strings: Strings) -> None:
+    target = group.create_dataset("utf8", (strings.num_bytes,), np.uint8)
+    ends = np.zeros(strings.count, np.int64)
+    start = end = 0
+    block = bytearray()
+    for i, text in enumerate(strings.texts):
         block += text.encode()
+        ends[i] = end = start + len(block)
         if len(block) > 1 << 20:
-            target[start : start + len(block)] = np.frombuffer(bytes(block), np.uint8)
-            start, block = start + len(block), bytearray()
+            target[start:end] = np.frombuffer(bytes(block), np.uint8)
+            start, block = end, bytearray()
     if block:
-        target[start:] = np.frombuffer(bytes(block), np.uint8)
+        target[start:end] = np.frombuffer(bytes(block), np.uint8)
+    group.create_dataset("ends", data=ends)
 
 
 def sync(path: Path) -> None:

@@ -62,7 +62,8 @@ def load_image(image: Path | Callable[[], np.ndarray]) -> Image.Image:
         return Image.fromarray(image())
     try:
         with Image.open(image) as opened:
-            return opened.convert("RGB")
+            opened.load()
+            return opened if opened.mode == "RGB" else opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot be decoded: {error}", where=image) from None
 

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from stackgan_cli.data.cache import SPLITS, Cache, Columns, create_images, disk_full, publish, sync, write_columns
-from stackgan_cli.data.crop import FILTER, crop_window, fitted_size, move_box, move_parts
+from stackgan_cli.data.cache import SPLITS, Cache, Columns, Strings, create_images, disk_full, publish, sync, write_columns
+from stackgan_cli.data.crop import FILTER, Box, Window, crop_window, fitted_size, move_box, move_parts
 from stackgan_cli.data.partial import FULL, Partial, check_space, reserve
 from stackgan_cli.data.records import Record
+from stackgan_cli.data.survey import NUM_PARTS, Survey
 from stackgan_cli.data.workers import Job, Outcome, Rendering, measure_all, paint_all
 from stackgan_cli.errors import ConfigError, DataError
 
@@ -82,9 +83,10 @@ def prepare(
                 _difference(cache, survey, settings), where=destination, hint="give it another name, or use --force to replace it"
             )
         return _report(cache, notes, 0, True, start)
-    if strict and survey.silent:
-        raise DataError("has no caption", where=records[survey.silent[0]].name, hint="without --strict such images are left out")
-    skipped = [(records[row].name, "has no caption") for row in survey.silent]
+    silent = np.flatnonzero(survey.num_captions == 0).tolist()
+    if strict and silent:
+        raise DataError("has no caption", where=survey.names[silent[0]], hint="without --strict such images are left out")
+    skipped = [(survey.names[row], "has no caption") for row in silent]
     workers = workers or num_cores()
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -121,49 +123,9 @@ def _difference(cache: Cache, survey: Survey, settings: Mapping[str, str | int])
     had = {"dataset": cache.dataset, "image_size": cache.image_size, "fit": cache.fit, "crop": cache.crop}
     changes = [f"{key} {value} instead of {settings[key]}" for key, value in had.items() if value != settings[key]]
     found = cache.num_images + len(cache.skipped)
-    if found != survey.count:
-        changes.append(f"{found} images instead of {survey.count}")
+    if found != len(survey):
+        changes.append(f"{found} images instead of {len(survey)}")
     return "a cache of this name exists, with " + (", ".join(changes) or "other images or captions")
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What one reading of all records tells."""
-
-    count: int
-    request: str
-    """Hash of names, captions, classes, splits, boxes, parts, attributes and settings."""
-    usable: np.ndarray
-    """(M,) int64: records that have captions."""
-    silent: list[int]
-    """Records that have none."""
-    class_names: list[str]
-    attributes: list[str]
-
-    @classmethod
-    def of(cls, records: Sequence[Record], settings: Mapping[str, str | int]) -> Survey:
-        """Read all records. Raises DataError when there is none, none with captions, or two have one name."""
-        digest = hashlib.sha256(json.dumps([1, settings]).encode())
-        silent: list[int] = []
-        names: set[bytes] = set()
-        classes: set[str] = set()
-        attributes: set[str] = set()
-        for row, record in enumerate(records):
-            facts = [record.name, record.captions, record.class_name, record.split, record.box, sorted(record.attributes.items())]
-            digest.update(json.dumps(facts).encode())
-            digest.update(b"" if record.parts is None else record.parts.astype("<f4").tobytes())
-            name = hashlib.blake2b(record.name.encode(), digest_size=8).digest()
-            if name in names:
-                raise DataError("two images have this name", where=record.name)
-            names.add(name)
-            classes.add(record.class_name)
-            attributes.update(record.attributes)
-            if not record.captions:
-                silent.append(row)
-        usable = np.setdiff1d(np.arange(len(records)), silent)
-        if not len(usable):
-            raise DataError("there are no images" if not records else "no image has a caption", hint="look at --source")
-        return cls(len(records), digest.hexdigest(), usable, silent, sorted(classes - {""}), sorted(attributes))
 
 
 def _chunks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -184,9 +146,9 @@ def _build(
     notes: Sequence[str],
 ) -> int:
     """Render, collect and publish; returns how many images an earlier run had made."""
-    rows, side = survey.usable, rendering.image_size
+    rows, side = np.flatnonzero(survey.num_captions), rendering.image_size
     if rendering.fit == "keep":
-        rows, ends = _measure(records, rows, rendering, workers, strict, skipped)
+        rows, ends = _measure(records, survey, rows, rendering, workers, strict, skipped)
         shape: tuple[int, ...] = (int(ends[-1]),)
     else:
         ends = np.arange(len(rows) + 1) * (side * side * 3)
@@ -202,7 +164,7 @@ def _build(
                     continue
                 record = records[int(rows[place])]
                 if strict:
-                    raise DataError(result, where=record.image if isinstance(record.image, Path) else record.name)
+                    raise DataError(result, where=_place(record))
                 bad[place] = result
 
         # A chunk with a bad image is tried again: it may have been mended since.
@@ -236,9 +198,9 @@ def _build(
         path = partial.path
         good = np.flatnonzero(outcomes[:, 0] >= 0)
         if not len(good):
-            raise DataError(f"none of the {len(rows)} images can be used; the first: {bad[min(bad)]}", where=records[int(rows[0])].name)
+            raise DataError(f"none of the {len(rows)} images can be used; the first: {bad[min(bad)]}", where=survey.names[rows[0]])
         if bad:
-            skipped += [(records[int(rows[place])].name, reason) for place, reason in sorted(bad.items())]
+            skipped += [(survey.names[rows[place]], reason) for place, reason in sorted(bad.items())]
             path, ends = _without_gaps(partial, destination, ends, good, rendering)
         write_columns(path, _columns(records, survey, rows[good], outcomes[good], ends, rendering, settings, skipped, notes))
         publish(path, destination)
@@ -247,7 +209,13 @@ def _build(
 
 
 def _measure(
-    records: Sequence[Record], rows: np.ndarray, rendering: Rendering, workers: int, strict: bool, skipped: list[tuple[str, str]]
+    records: Sequence[Record],
+    survey: Survey,
+    rows: np.ndarray,
+    rendering: Rendering,
+    workers: int,
+    strict: bool,
+    skipped: list[tuple[str, str]],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where images of different sizes go: (the rows whose size could be read, (len + 1,) int64 first bytes)."""
     found: dict[int, list[Outcome]] = {}
@@ -257,22 +225,30 @@ def _measure(
     kept: list[int] = []
     sizes: list[int] = []
     for row, outcome in zip(rows.tolist(), (outcome for chunk in sorted(found) for outcome in found[chunk]), strict=True):
-        record = records[row]
         try:
             if isinstance(outcome, str):
                 raise DataError(outcome)
-            left, top, right, bottom = crop_window(*outcome, record.box, rendering.crop)
+            width, height = _cached_size(*outcome, survey.box(row), rendering)[1]
         except DataError as error:
             if strict:
-                raise DataError(error.message, where=record.image if isinstance(record.image, Path) else record.name) from None
-            skipped.append((record.name, error.message))
+                raise DataError(error.message, where=_place(records[row])) from None
+            skipped.append((survey.names[row], error.message))
             continue
-        width, height = fitted_size(right - left, bottom - top, rendering.image_size, rendering.fit)
         kept.append(row)
         sizes.append(width * height * 3)
     if not kept:
         raise DataError(f"none of the {len(rows)} images can be used; the first: {skipped[-1][1]}")
     return np.array(kept), np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _place(record: Record) -> str:
+    return str(record.image) if isinstance(record.image, Path) else record.name
+
+
+def _cached_size(width: int, height: int, box: Box | None, rendering: Rendering) -> tuple[Window, tuple[int, int]]:
+    """What is cut out of an original of `width` x `height`, and its (width, height) in the cache."""
+    left, top, right, bottom = crop_window(width, height, box, rendering.crop)
+    return (left, top, right, bottom), fitted_size(right - left, bottom - top, rendering.image_size, rendering.fit)
 
 
 def _without_gaps(partial: Partial, destination: Path, ends: np.ndarray, good: np.ndarray, rendering: Rendering) -> tuple[Path, np.ndarray]:
@@ -306,51 +282,40 @@ def _columns(
 ) -> Columns:
     """Everything but the pixels, for the images `rows` whose originals were `extents` (width, height)."""
     count = len(rows)
-    class_index = {name: index for index, name in enumerate(survey.class_names)}
-    arrays: dict[str, np.ndarray] = {
-        "class_ids": np.full(count, -1, np.int32),
-        "split": np.zeros(count, np.uint8),
-        "caption_offsets": np.zeros(count + 1, np.int64),
-    }
-    boxes, parts = np.full((count, 4), np.nan, np.float32), np.zeros((count, 15, 3), np.float32)
-    sizes = np.zeros((count, 2), np.int32)
-    has_box = has_parts = False
-
-    def kept() -> Iterator[Record]:
-        return (records[int(row)] for row in rows)
-
-    for i, (record, (width, height)) in enumerate(zip(kept(), extents.tolist(), strict=True)):
-        window = crop_window(width, height, record.box, rendering.crop)
-        size = fitted_size(window[2] - window[0], window[3] - window[1], rendering.image_size, rendering.fit)
-        arrays["class_ids"][i] = class_index.get(record.class_name, -1)
-        arrays["split"][i] = SPLITS.index(record.split)
-        arrays["caption_offsets"][i + 1] = arrays["caption_offsets"][i] + len(record.captions)
+    boxes, sizes = np.full((count, 4), np.nan, np.float32), np.zeros((count, 2), np.int32)
+    parts = np.zeros((count if len(survey.parts) else 0, NUM_PARTS, 3), np.float32)
+    for i, (row, (width, height)) in enumerate(zip(rows.tolist(), extents.tolist(), strict=True)):
+        box = survey.box(row)
+        window, size = _cached_size(width, height, box, rendering)
         sizes[i] = size[::-1]
-        if record.box is not None:
-            boxes[i], has_box = move_box(record.box, window, size), True
-        if record.parts is not None:
-            parts[i], has_parts = move_parts(record.parts, window, size), True
-    if has_box:
+        if box is not None:
+            boxes[i] = move_box(box, window, size)
+        if len(parts):
+            parts[i] = move_parts(survey.parts[row], window, size)
+    num_captions = survey.num_captions[rows]
+    arrays = {
+        "class_ids": survey.class_ids[rows],
+        "split": survey.split[rows],
+        "caption_offsets": np.concatenate([[0], np.cumsum(num_captions)]),
+    }
+    if not np.isnan(boxes).all():
         arrays["boxes"] = boxes
-    if has_parts:
+    if len(parts):
         arrays["parts"] = parts
     if rendering.fit == "keep":
         arrays["image_sizes"], arrays["image_offsets"] = sizes, ends
-
-    def values(key: str) -> Callable[[], Iterator[str]]:
-        return lambda: (record.attributes.get(key, "") for record in kept())
-
-    source: dict[str, Any] = {"notes": list(notes), "records": survey.count}
+    captions = (caption for row in rows for caption in records[int(row)].captions)
+    source: dict[str, Any] = {"notes": list(notes), "records": len(survey)}
     identity = hashlib.sha256("\n".join([survey.request, *(name for name, _ in sorted(skipped))]).encode()).hexdigest()
     return Columns(
         attrs={**settings, "source": json.dumps(source), "request": survey.request, "identity": identity},
         arrays=arrays,
         strings={
-            "captions": lambda: (caption for record in kept() for caption in record.captions),
-            "names": lambda: (record.name for record in kept()),
-            "class_names": lambda: survey.class_names,
-            "skipped_names": lambda: (name for name, _ in skipped),
-            "skipped_reasons": lambda: (reason for _, reason in skipped),
-            **{f"attributes/{key}": values(key) for key in survey.attributes},
+            "captions": Strings(captions, int(num_captions.sum()), int(survey.caption_bytes[rows].sum())),
+            "names": Strings.of([survey.names[row] for row in rows]),
+            "class_names": Strings.of(survey.class_names),
+            "skipped_names": Strings.of([name for name, _ in skipped]),
+            "skipped_reasons": Strings.of([reason for _, reason in skipped]),
+            **{f"attributes/{key}": Strings.of([values[row] for row in rows]) for key, values in survey.attributes.items()},
         },
     )

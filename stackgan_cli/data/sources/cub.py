@@ -73,7 +73,7 @@ class CubRecords(Sequence[Record]):
         name, class_id = self.names[index], int(self.class_ids[index])
         x, y, width, height = self.boxes[index].tolist()
         return Record(
-            name=str(Path(name).with_suffix("")),
+            name=name.rpartition(".")[0],
             image=self.images / name,
             captions=self._captions(name),
             class_name=self.class_names[class_id],
@@ -87,8 +87,8 @@ class CubRecords(Sequence[Record]):
 
     def _captions(self, name: str) -> tuple[str, ...]:
         """The captions of an image, one a line; empty when its file is not there."""
-        folder, image = name.split("/", 1)
-        path = self.captions / self.caption_folders.get(folder[:3], folder) / Path(image).with_suffix(".txt")
+        folder, image = name.rpartition(".")[0].split("/", 1)
+        path = self.captions / self.caption_folders.get(folder[:3], folder) / f"{image}.txt"
         try:
             text = path.read_bytes().decode("utf-8", errors="replace")
         except FileNotFoundError:

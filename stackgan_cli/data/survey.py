@@ -1,0 +1,101 @@
+"""One reading of all records before the first image is made: everything about them but pixels and captions, in compact form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stackgan_cli.data.cache import SPLITS
+from stackgan_cli.data.crop import Box
+from stackgan_cli.data.records import Record
+from stackgan_cli.errors import DataError
+
+NUM_PARTS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Columns over all N records, usable or not."""
+
+    request: str
+    """Hash of names, captions, classes, splits, boxes, parts, attributes and settings."""
+    names: list[str]
+    num_captions: np.ndarray
+    """(N,) int64."""
+    caption_bytes: np.ndarray
+    """(N,) int64: length of an image's captions in UTF-8."""
+    class_names: list[str]
+    class_ids: np.ndarray
+    """(N,) int32, -1 without class."""
+    split: np.ndarray
+    """(N,) uint8, index into SPLITS."""
+    boxes: np.ndarray
+    """(N, 4) float64 in pixels of the full image, NaN without box."""
+    parts: np.ndarray
+    """(N, 15, 3) float32 in pixels of the full image; (0, 15, 3) when no image has parts."""
+    attributes: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, records: Sequence[Record], settings: Mapping[str, str | int]) -> Survey:
+        """Read all records. Raises DataError when there is none, none with captions, or two have one name."""
+        count = len(records)
+        digest = hashlib.sha256(json.dumps([1, settings]).encode())
+        names: list[str] = []
+        seen: set[str] = set()
+        class_of: dict[str, int] = {}
+        num_captions, caption_bytes = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        class_ids, split = np.full(count, -1, np.int32), np.zeros(count, np.uint8)
+        boxes, parts = np.full((count, 4), np.nan), np.zeros((0, NUM_PARTS, 3), np.float32)
+        attributes: dict[str, list[str]] = {}
+        for row, record in enumerate(records):
+            facts = [record.name, record.captions, record.class_name, record.split, record.box, sorted(record.attributes.items())]
+            digest.update(json.dumps(facts).encode())
+            if record.name in seen:
+                raise DataError("two images have this name", where=record.name)
+            seen.add(record.name)
+            names.append(record.name)
+            num_captions[row] = len(record.captions)
+            caption_bytes[row] = sum(len(caption.encode()) for caption in record.captions)
+            if record.class_name:
+                class_ids[row] = class_of.setdefault(record.class_name, len(class_of))
+            split[row] = SPLITS.index(record.split)
+            if record.box is not None:
+                boxes[row] = record.box
+            if record.parts is not None:
+                if not len(parts):
+                    parts = np.zeros((count, NUM_PARTS, 3), np.float32)
+                parts[row] = record.parts
+                digest.update(parts[row].astype("<f4").tobytes())
+            for key, value in record.attributes.items():
+                attributes.setdefault(key, [""] * count)[row] = value
+        if not num_captions.any():
+            raise DataError("no image has a caption" if count else "there are no images", hint="look at --source")
+        class_names = sorted(class_of)
+        rank = {name: index for index, name in enumerate(class_names)}
+        order = np.array([rank[name] for name in class_of] + [-1], np.int32)  # the -1 of images without class stays
+        return cls(
+            request=digest.hexdigest(),
+            names=names,
+            num_captions=num_captions,
+            caption_bytes=caption_bytes,
+            class_names=class_names,
+            class_ids=order[class_ids],
+            split=split,
+            boxes=boxes,
+            parts=parts,
+            attributes=dict(sorted(attributes.items())),
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def box(self, row: int) -> Box | None:
+        """The box of a record, None when it has none."""
+        if np.isnan(self.boxes[row, 0]):
+            return None
+        x, y, width, height = self.boxes[row].tolist()
+        return x, y, width, height
