@@ -26,7 +26,7 @@ PALETTE: dict[str, Colour] = {
 }
 """The eight body colours (sRGB)."""
 
-PART_COLOURS: dict[str, Colour] = {**PALETTE, "orange": (240, 132, 32), "pink": (240, 140, 172)}
+PART_COLOURS: dict[str, Colour] = {**PALETTE, "orange": (238, 120, 24), "pink": (240, 140, 172)}
 """What wings, crown, belly, tail, beak and eye ring may be."""
 
 _SAMPLES = 3  # subpixels along each axis
@@ -148,6 +148,8 @@ def _paint(layers: _Layers, bird: Bird, ink: dict[str, Colour], attributes: Mapp
         layers.polygon(feather, shade(ink["tail"], 0.90 + 0.06 * (number % 3)), 80 + 14 * (number % 2))
     layers.polygon(bird.beak[0], shade(beak, 0.86), 110)
     layers.polygon(bird.beak[1], beak, 150)
+    for mandible in bird.beak:  # a dark rim sets pale and grey beaks off from sky and water
+        layers.line(np.concatenate([mandible, mandible[:1]]), shade(beak, 0.62), 0.034, relief=100)
     for polygon in bird.body:
         layers.polygon(polygon, body, 165)
     layers.strokes(bird.flecks, [shade(body, tone) for tone in (0.90, 0.94, 0.97, 1.03, 1.06, 1.10)], 0.035, rng)
