@@ -168,7 +168,7 @@ class World:
         """Give every rank the tensors of rank 0."""
         if self.size > 1:
             for tensor in tensors:
-                dist.broadcast(tensor, 0)
+                dist.broadcast(tensor.detach(), 0)
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether `flag` is set on any rank."""

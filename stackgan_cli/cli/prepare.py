@@ -29,7 +29,7 @@ def prepare(
     image_size: Annotated[int, typer.Option(help="Side of the stored images in pixels.")] = 304,
     fit: Annotated[Fit, typer.Option(help="squash: to a square (StackGAN-v1). keep: shorter side to the size (v2).")] = Fit.squash,
     count: Annotated[int | None, typer.Option(help="demo: images to draw. Default: 3000.", show_default=False)] = None,
-    species: Annotated[int | None, typer.Option(help="demo: species, a fifth held out. Default: 200.", show_default=False)] = None,
+    species: Annotated[int | None, typer.Option(help="demo: species, a fifth held out. Default: 1000.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="demo: another seed draws other birds.")] = 0,
     name: Annotated[str, typer.Option(help="Name of the cache. Default: the dataset's.", show_default=False)] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.", show_default=False)] = None,

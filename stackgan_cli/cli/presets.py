@@ -11,7 +11,7 @@ from stackgan_cli.cli.common import examples, session_of
 from stackgan_cli.cli.ui import table
 
 app = typer.Typer(help="List, show, copy and check presets.", no_args_is_help=False, invoke_without_command=True)
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Keys to change.", show_default=False)]
 
 
 @app.callback(

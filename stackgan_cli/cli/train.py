@@ -29,7 +29,7 @@ class Resume(StrEnum):
 
 def train(
     ctx: typer.Context,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change.", show_default=False)] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Keys to change.", show_default=False)] = None,
     preset: Annotated[
         str, typer.Option("--preset", "-p", help="A preset or a YAML file. Default: one for the newest cache.", show_default=False)
     ] = "",
