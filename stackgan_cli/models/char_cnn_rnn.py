@@ -25,6 +25,8 @@ from torch import Tensor, nn
 ALPHABET_SIZE = 70
 LENGTH = 201
 KERNEL = 4
+PUBLISHED_DIMS = (384, 512)
+"""Channels of the first two convolutions."""
 THRESHOLD = 1e-6
 """Torch7's nn.Threshold() passes what exceeds this, and zeroes the rest."""
 
@@ -117,7 +119,7 @@ class CharCNNRNN(nn.Module):
     """
 
     def __init__(
-        self, variant: str = "icml-cub", text_dim: int = 1024, conv_dims: tuple[int, int] = (384, 512), rnn_dim: int | None = None
+        self, variant: str = "icml-cub", text_dim: int = 1024, conv_dims: tuple[int, int] = PUBLISHED_DIMS, rnn_dim: int | None = None
     ) -> None:
         super().__init__()
         spec = VARIANTS[variant]
@@ -128,8 +130,17 @@ class CharCNNRNN(nn.Module):
         self.conv3 = nn.Conv1d(conv_dims[1], dim, KERNEL)
         self.rnn = GatedRecurrence(dim) if spec.gated else ReLURecurrence(dim)
         self.emb_proj = nn.Linear(dim, text_dim)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -0.08, 0.08)
+        self._initialise(spec)
+
+    def _initialise(self, spec: Variant) -> None:
+        """uniform(-0.08, 0.08) as published; weights of a narrower network are drawn wider, so that activations keep their variance."""
+        published_inputs: dict[nn.Module, int] = {self.conv1: ALPHABET_SIZE, self.conv2: PUBLISHED_DIMS[0], self.conv3: PUBLISHED_DIMS[1]}
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d | nn.Linear):
+                ratio = published_inputs.get(module, spec.rnn_dim) / module.weight.shape[1]
+                nn.init.uniform_(module.weight, -0.08 * ratio**0.5, 0.08 * ratio**0.5)
+                if module.bias is not None:
+                    nn.init.uniform_(module.bias, -0.08, 0.08)
 
     def forward(self, codes: Tensor) -> Tensor:
         """(B, 201) integer codes, 0 for an all-zero row, to (B, T)."""
