@@ -152,7 +152,8 @@ def obtain_cub(folder: Path, progress: Progress | None = None) -> Path:
             raise DataError(
                 "the captions of CUB cannot be downloaded without a browser",
                 where=folder,
-                hint=f"get cvpr2016_cub.tar.gz from {CAPTIONS_PAGE}, put it at {folder / CAPTION_ARCHIVES[0]}, and run again",
+                hint=f"get cvpr2016_cub.tar.gz from {CAPTIONS_PAGE}, put it at {folder / CAPTION_ARCHIVES[0]}, and run again; "
+                "or give a folder that holds images and captions with --source",
             )
         extract(archive, folder)
     if _image_root(folder) is None:
