@@ -22,7 +22,7 @@ from stackgan_cli.errors import UsageError
 __all__ = ["MIN_SPECIES", "PALETTE", "PART_COLOURS", "demo_records", "demo_species"]
 
 MIN_SPECIES = 50
-_MAX_SPECIES = 2000
+_MAX_SPECIES = 4000
 _TEST_EVERY = 5  # of five species the last is a test class: 80/20, and balanced over the eight body colours as 5 and 8 share no factor
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -42,7 +42,7 @@ _KIN: dict[str, tuple[str, ...]] = {
 
 
 @lru_cache(maxsize=8)
-def demo_species(species: int = 200) -> tuple[Mapping[str, str], ...]:
+def demo_species(species: int = 1000) -> tuple[Mapping[str, str], ...]:
     """Attributes of each species, in order; a longer list begins with the shorter one.
 
     Body colours take turns. Each further attribute takes the value that has been seen least so far together with those already chosen
@@ -78,7 +78,7 @@ def _split(number: int) -> str:
     return "test" if number % _TEST_EVERY == _TEST_EVERY - 1 else "train"
 
 
-def demo_records(count: int = 3000, species: int = 200, seed: int = 0, image_size: int = 304) -> list[Record]:
+def demo_records(count: int = 3000, species: int = 1000, seed: int = 0, image_size: int = 304) -> list[Record]:
     """`count` records over `species` classes (80 % of them for training), nothing drawn yet.
 
     Record i shows species i % species and depends on (seed, i) and the species alone, so a larger set begins with the smaller one.

@@ -51,7 +51,7 @@ def _demo(options: SourceOptions) -> Gathered:
     if options.source is not None:
         raise UsageError("the demo set is drawn, not read", where="--source", hint="leave --source out")
     count = 3000 if options.count is None else options.count
-    species = min(200, count) if options.species is None else options.species
+    species = min(1000, count) if options.species is None else options.species
     return Gathered(demo_records(count, species, options.seed, options.image_size))
 
 
