@@ -64,17 +64,17 @@ class Stage1Generator(Generator):
 
         self.width = width
         fc: list[nn.Module] = [nn.Linear(input_dim, 16 * width, bias=released_tf), nn.BatchNorm1d(16 * width)]
-        self.fc = nn.Sequential(*fc) if released_tf else nn.Sequential(*fc, nn.ReLU())
+        self.fc = nn.Sequential(*fc) if released_tf else nn.Sequential(*fc, nn.ReLU(inplace=True))
         doublings = int(log2(resolution)) - 2
         stages: dict[str, nn.Module] = {}
         if released_tf:
-            stages["residual1"] = ResidualBlock(width, nn.ReLU(), bottleneck=width // 4)
+            stages["residual1"] = ResidualBlock(width, nn.ReLU(inplace=True), bottleneck=width // 4)
         for i in range(1, doublings if released_tf else doublings + 1):
             before_residual = released_tf and i == 1
             stages[f"upsample{i}"] = up_block(width, width // 2, activation=not before_residual)
             width //= 2
             if before_residual:
-                stages["residual2"] = ResidualBlock(width, nn.ReLU(), bottleneck=width // 4)
+                stages["residual2"] = ResidualBlock(width, nn.ReLU(inplace=True), bottleneck=width // 4)
         image = UpsampleConv(width, 3) if released_tf else nn.Conv2d(width, 3, 3, padding=1, bias=False)
         stages["img"] = nn.Sequential(image, nn.Tanh())
         self.stages = tuple(stages)
@@ -115,7 +115,7 @@ class Stage2Generator(Generator):
         self.resolution = config.resolution
         self.STAGE1_G = Stage1Generator(config, config.stage1_resolution).requires_grad_(False)
         self.truncated = frozenset({"eps1", "eps2"} if config.variant == "tensorflow" else ())
-        gf, relu = config.gf_dim, nn.ReLU()
+        gf, relu = config.gf_dim, nn.ReLU(inplace=True)
         self.ca_net: ConditioningAugmentation | None = None
         if config.conditional and config.text_twice:
             self.ca_net = ConditioningAugmentation(config.text_dim, config.condition_dim, config.variant, config.conditioning_augmentation)
@@ -183,7 +183,7 @@ class ConditionalHead(nn.Module):
         super().__init__()
         joint = JointConv(channels, condition_dim, channels, 3 if variant == "pytorch" else 1)
         logit = nn.Conv2d(channels, 1, 4, stride=4, bias=variant != "tensorflow")
-        self.outlogits = Joint(joint, nn.BatchNorm2d(channels), nn.LeakyReLU(LEAK), logit)
+        self.outlogits = Joint(joint, nn.BatchNorm2d(channels), nn.LeakyReLU(LEAK, inplace=True), logit)
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
         return self.outlogits(features, condition).flatten()
@@ -207,7 +207,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.conditions_on_mu = config.variant == "pytorch"
         released_tf = config.variant == "tensorflow"
-        df, leaky = config.df_dim, nn.LeakyReLU(LEAK)
+        df, leaky = config.df_dim, nn.LeakyReLU(LEAK, inplace=True)
         halvings = int(log2(config.resolution)) - 2
 
         layers: list[nn.Module] = [nn.Conv2d(3, df, 4, stride=2, padding=1, bias=False), leaky]
@@ -239,7 +239,8 @@ class Discriminator(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1] -> the trunk's map (B, C, 4, 4)."""
-        return self.encode_img(images)
+        # Images of another layout than the network's would take the whole trunk, weights included, to theirs.
+        return self.encode_img(images.contiguous(memory_format=memory_format_of(self.encode_img)))
 
     def condition_logits(self, features: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,) of the pairs. `condition` is the generator's mu (B, V) if `conditions_on_mu`, else the text embedding (B, T)."""

@@ -10,7 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stackgan_cli.models import blocks
-from stackgan_cli.models.blocks import ConditioningAugmentation, JointConv, ResidualBlock, UpsampleConv, arithmetic, folding_pays, up_block
+from stackgan_cli.models.blocks import (
+    ConditioningAugmentation,
+    DeepConv,
+    JointConv,
+    ResidualBlock,
+    UpsampleConv,
+    arithmetic,
+    folding_pays,
+    matrix_product_pays,
+    up_block,
+)
 
 
 def values_and_gradients(compute: Callable[..., Tensor], weight: Tensor, *inputs: Tensor) -> list[Tensor]:
@@ -63,6 +73,25 @@ def test_joint_conv(height: int, width: int, kernel: int, vector_first: bool, la
             assert_same(values_and_gradients(conv, conv.weight, features, vector), expected)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(4, 2, 1), (3, 1, 1), (1, 1, 0)])
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (2, 6), (8, 2)])
+def test_deep_conv(height: int, width: int, kernel: int, stride: int, padding: int, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    conv = DeepConv(5, 6, kernel, stride, padding, bias=False).double().to(memory_format=layout)  # type: ignore[call-overload]
+    x = torch.randn(3, 5, height, width, dtype=torch.float64).contiguous(memory_format=layout)
+
+    def published(x: Tensor) -> Tensor:
+        return F.conv2d(x, conv.weight, stride=stride, padding=padding)
+
+    expected = values_and_gradients(published, conv.weight, x)
+    for mode in ("fast", "plain", "auto"):
+        with arithmetic(mode):  # type: ignore[arg-type]
+            ours = values_and_gradients(conv, conv.weight, x)
+            assert_same(ours, expected)
+            assert ours[0].is_contiguous(memory_format=layout)
+
+
 def test_arithmetic_is_restored_after_an_error() -> None:
     with pytest.raises(ValueError, match="inside"), arithmetic("plain"):
         raise ValueError("inside")
@@ -73,6 +102,15 @@ def test_folding_is_chosen_by_the_number_of_pixels() -> None:
     assert not folding_pays(torch.empty(16, 8, 4, 4))
     assert folding_pays(torch.empty(64, 8, 4, 4))
     assert folding_pays(torch.empty(4, 8, 16, 16))
+
+
+def test_matrix_product_is_chosen_for_few_pixels_and_many_weights() -> None:
+    with torch.device("meta"):
+        deep, shallow = DeepConv(1024, 2048, 4, 2, 1, bias=False), DeepConv(64, 128, 4, 2, 1, bias=False)
+        assert not matrix_product_pays(torch.empty(4, 1024, 8, 8), deep)
+    assert matrix_product_pays(torch.empty(4, 1024, 8, 8), deep)
+    assert not matrix_product_pays(torch.empty(64, 1024, 8, 8), deep)
+    assert not matrix_product_pays(torch.empty(4, 64, 8, 8), shallow)
 
 
 def test_conditioning_augmentation_variants() -> None:
