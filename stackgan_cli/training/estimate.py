@@ -76,7 +76,7 @@ def run_meta_step(objective: Objective, config: RunConfig) -> None:
             with torch.set_grad_enabled(bool(through)):
                 draws[key] = objective.draw(batch, _MetaNoise())
         only({turn.phase})
-        objective.loss(turn.phase, draws[key])["total"].backward()  # type: ignore[no-untyped-call]
+        objective.loss(turn.phase, draws[key])["total"].backward()
 
 
 def estimate(config: RunConfig) -> Estimate:

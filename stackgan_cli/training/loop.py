@@ -81,7 +81,7 @@ class Trainer:
         for module in objective.modules.values():
             module.to(device)
             if config.channels_last == "on" or (config.channels_last == "auto" and _wants_channels_last(module)):
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                module.to(memory_format=torch.channels_last)
             self.world.broadcast([*module.parameters(), *module.buffers()])
             module.train()
         self.players = {phase.name: Player(phase, config) for phase in objective.phases}
@@ -112,7 +112,7 @@ class Trainer:
                 reseed(self.config.seed, "loss", step, index, self._part(slice_))
                 with self.precision(self.device):
                     losses = self.objective.loss(turn.phase, draw)
-                (losses["total"] / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
+                (losses["total"] / self.config.accumulate).backward()
                 for name, value in losses.items():
                     label = turn.phase if name == "total" else f"{turn.phase}/{name}"
                     self.meters.add(label, value)

@@ -39,7 +39,7 @@ def plan(config: RunConfig, workspace: Workspace) -> list[Prerequisite]:
     text = getattr(config.model, "conditional", False)
     if text and find_vectors(config, cache, workspace) is None:
         if requires.text_encoder is not None and encoder_weights(requires.text_encoder, config, workspace) is None:
-            missing.append(_training("text-encoder", requires.text_encoder, config, cache, {"text_dim": config.model.text_dim}))  # type: ignore[union-attr]
+            missing.append(_training("text-encoder", requires.text_encoder, config, cache, {"text_dim": config.model.text_dim}))
         missing.append(
             Prerequisite(
                 "vectors",
