@@ -16,26 +16,27 @@ from torch import Tensor, nn
 
 
 class SmallCNN(nn.Module):
-    """Strided 3x3 convolutions with BatchNorm down to 4 px and a linear map of all places. Cheap on a CPU.
+    """Strided 3x3 convolutions with BatchNorm down to 8 px, the mean and the maximum over places, and a linear map. Cheap on a CPU.
 
-    Places are kept, since a mean over them loses small parts: at equal cost a beak's colour is learned several times sooner. The units
-    are normalised once more, for they hardly differ from picture to picture at first, and learning starts sooner when they do.
+    The mean sees what fills the picture, the maximum what is small, like a beak. The pooled units are normalised once more: their means
+    hardly differ from picture to picture, and learning starts several times sooner when those differences have unit variance.
     """
 
     def __init__(self, resolution: int = 64, width: int = 32, text_dim: int = 1024) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels, side, out = 3, resolution, width
-        while side > 4:
+        while side > 8:
             layers += [nn.Conv2d(channels, out, 3, 2, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
-            channels, side, out = out, (side + 1) // 2, min(out * 2, width * 4)
+            channels, side, out = out, (side + 1) // 2, min(out * 2, width * 8)
         self.body = nn.Sequential(*layers)
-        self.norm = nn.BatchNorm1d(channels * side * side)
-        self.project = nn.Linear(channels * side * side, text_dim)
+        self.norm = nn.BatchNorm1d(2 * channels)
+        self.project = nn.Linear(2 * channels, text_dim)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] to (B, T)."""
-        vector: Tensor = self.project(self.norm(self.body(images).flatten(1)))
+        places = self.body(images)
+        vector: Tensor = self.project(self.norm(torch.cat([places.mean((2, 3)), places.amax((2, 3))], 1)))
         return vector
 
 
