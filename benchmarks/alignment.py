@@ -1,6 +1,6 @@
 """Do the pictures show what the caption says? Measured on the embedded birds, whose true colours are known.
 
-    python benchmarks/alignment.py [--run NAME] [--count 512] [--probe] [--weights FILE]
+    python benchmarks/alignment.py [--run NAME] [--count 512] [--probe] [--weights FILE] [--picture FILE]
 
 *Body colour*: samples over eight captions that differ only in the body colour; a picture counts when the palette colour nearest
 (CIE Lab distance) to the median of its central 20 % square is the named one. Beside it the same score of held-out real pictures
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,8 +25,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.data.demo_birds import PALETTE
+from stackgan_cli.data.demo_birds import PALETTE, demo_records
 from stackgan_cli.data.feed import load_size, reduce_images
+from stackgan_cli.data.prepare import prepare
 from stackgan_cli.runs import Workspace
 from stackgan_cli.runtime import key_seed
 from stackgan_cli.sampling import Sampler
@@ -71,14 +73,13 @@ def real_images(cache: Cache, rows: np.ndarray, side: int) -> np.ndarray:
 
 
 class Probe(nn.Module):
-    """Images (B, 3, S, S) to the logits of every probed attribute."""
+    """Images (B, 3, S, S) to the logits of every probed attribute; the maximum over places finds what is small."""
 
     def __init__(self, classes: dict[str, list[str]]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in ((3, 24), (24, 48), (48, 96), (96, 128)):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
-        layers += [nn.Conv2d(128, 128, 3, 1, 1, bias=False), nn.BatchNorm2d(128), nn.LeakyReLU(0.2)]
+        for before, after, stride in ((3, 32, 2), (32, 64, 2), (64, 96, 2), (96, 128, 1)):
+            layers += [nn.Conv2d(before, after, 4 if stride == 2 else 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
         self.heads = nn.ModuleDict({part: nn.Linear(256, len(names)) for part, names in classes.items()})
 
@@ -92,38 +93,42 @@ def tensor_of(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
-def train_probe(cache: Cache, side: int, epochs: int, device: torch.device) -> tuple[Probe, dict[str, list[str]], dict[str, float]]:
-    """The probe and its accuracy in per cent on species it never saw."""
-    labels = {part: np.array(list(cache.attributes[part])) for part in PROBED}
+def draw_birds(count: int, image_size: int, folder: Path) -> Cache:
+    """Real pictures for the probe, from another seed than any cache: many, of many species, so that it cannot learn species by heart."""
+    report = prepare(demo_records(count, seed=1, image_size=image_size), folder / "probe.h5", dataset="demo", image_size=image_size)
+    return Cache.open(report.path)
+
+
+def train_probe(
+    train: Cache, held_out: Cache, side: int, steps: int, device: torch.device
+) -> tuple[Probe, dict[str, list[str]], dict[str, float]]:
+    """The probe, its classes, and its accuracy in per cent on pictures of species that are not in its training split."""
+    labels = {part: np.array(train.attributes[part]) for part in PROBED}
     classes = {part: sorted(set(values)) for part, values in labels.items()}
-    rows = {split: cache.rows(split) for split in ("train", "test")}
+    rows, test = train.rows("train"), held_out.rows("test")
     load = load_size(side)
-    images = {split: reduce_images(cache.images[rows[split]], load) for split in rows}
-    targets = {
-        split: {part: torch.tensor([classes[part].index(v) for v in labels[part][rows[split]]]) for part in PROBED} for split in rows
-    }
+    images = reduce_images(train.images[rows], load)
+    targets = {part: torch.tensor([classes[part].index(v) for v in labels[part][rows]]) for part in PROBED}
     torch.manual_seed(0)
     random = np.random.default_rng(0)
     probe = Probe(classes).to(device, memory_format=torch.channels_last)
-    steps = epochs * (len(rows["train"]) // 32)
-    optimizer = torch.optim.AdamW(probe.parameters(), lr=2e-3, weight_decay=1e-3, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(probe.parameters(), lr=3e-3, weight_decay=1e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     probe.train()
     for _ in range(steps):
-        pick = random.integers(0, len(rows["train"]), 32)
+        pick = random.integers(0, len(rows), 64)
         top, left = random.integers(0, load - side + 1, 2)
-        window = images["train"][pick][:, top : top + side, left : left + side]
+        window = images[pick][:, top : top + side, left : left + side]
         window = window[:, :, ::-1] if random.random() < 0.5 else window
         out = probe(tensor_of(np.ascontiguousarray(window)).to(device))
-        loss = sum(F.cross_entropy(out[part], targets["train"][part][pick].to(device)) for part in PROBED)
+        loss = torch.stack([F.cross_entropy(out[part], targets[part][pick].to(device)) for part in PROBED]).sum()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[union-attr]
+        loss.backward()
         optimizer.step()
         schedule.step()
     probe.eval()
-    edge = (load - side) // 2
-    found = probe_colours(probe, classes, images["test"][:, edge : edge + side, edge : edge + side], device)
-    return probe, classes, {part: percent(found[part], list(labels[part][rows["test"]])) for part in PROBED}
+    found = probe_colours(probe, classes, real_images(held_out, test, side), device)
+    return probe, classes, {part: percent(found[part], list(np.array(held_out.attributes[part])[test])) for part in PROBED}
 
 
 @torch.no_grad()
@@ -156,7 +161,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--probe", action="store_true")
-    parser.add_argument("--probe-epochs", type=int, default=12)
+    parser.add_argument("--probe-images", type=int, default=8000, help="real pictures drawn for the probe")
+    parser.add_argument("--probe-steps", type=int, default=1500)
     parser.add_argument("--picture", type=Path, help="write a sheet: a row a colour")
     args = parser.parse_args()
     workspace = Workspace.locate(args.workspace)
@@ -197,7 +203,9 @@ def main() -> None:
         Image.fromarray(np.concatenate(rows, 0)).save(args.picture)
     if args.probe:
         side = max(sampled)
-        probe, classes, held_out = train_probe(cache, side, args.probe_epochs, device)
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = draw_birds(args.probe_images, load_size(side), Path(folder))
+            probe, classes, held_out = train_probe(drawn, cache, side, args.probe_steps, device)
         captions, asked = probe_captions(classes, args.count)
         seeds = [key_seed("probe", args.seed, index) for index in range(len(captions))]
         found_colours = probe_colours(probe, classes, sampler.sample(captions, seeds)[side], device)

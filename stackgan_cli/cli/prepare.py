@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from stackgan_cli.cli.common import examples, session_of
+from stackgan_cli.errors import UserError
 
 EPILOG = examples(
     "stackgan prepare demo",
@@ -37,15 +38,23 @@ def prepare(
     force: Annotated[bool, typer.Option("--force", help="Replace a cache of that name.")] = False,
 ) -> None:
     """Make a cache of a dataset. The same command continues it after an interruption."""
+    from stackgan_cli.data.cache import Cache
     from stackgan_cli.data.prepare import prepare as make
     from stackgan_cli.data.sources import SourceOptions, gather
 
     session = session_of(ctx)
     root = session.workspace.root
+    destination = session.workspace.cache_path_for(name or dataset)
     with session.progress(f"fetching {dataset}", unit="bytes") as bar:
         options = SourceOptions(root, source and source.expanduser(), count, species, image_size, seed, bar.update)
-        gathered = gather(dataset, options)
-    destination = session.workspace.cache_path_for(name or dataset)
+        try:
+            gathered = gather(dataset, options)
+        except UserError:
+            if source is not None or force or not destination.is_file():
+                raise
+            summary = Cache.open(destination).summary()  # the dataset itself has gone, but what was made of it is there
+            session.result({**summary, "existed": True}, f"{destination}: is there already")
+            return
     with session.progress(f"preparing {destination.stem}", unit="images") as bar:
         report = make(
             gathered.records,
