@@ -6,7 +6,7 @@
 Both make the same step from the same weights: one generator forward, a discriminator step, a generator step, Adam for each. The
 transcription does it as the equations read: NCHW, up-sample and then convolve, text codes tiled and concatenated, every pass by
 itself, weight gradients of D computed in G's step as well, Adam as it comes. They take turns in one process, and the ratio is that
-of the best times, so a busy machine disturbs both alike.
+of the best times, so a busy machine disturbs both alike. bf16 is measured after them, by itself.
 """
 
 from __future__ import annotations
@@ -216,6 +216,20 @@ def seconds(step: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def interleaved(sides: dict[str, Callable[[], object]], steps: int) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Seconds of each of `steps` steps of every side, taken in turns, and the FLOPs of the step before them."""
+    flops = {}
+    for name, step in sides.items():
+        with FlopCounterMode(display=False) as counter:
+            step()
+        flops[name] = counter.get_total_flops()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(steps):
+        for name, step in sides.items():
+            times[name].append(seconds(step))
+    return times, flops
+
+
 def measure(stage: int, options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     resolution, size = (64, options.batch or 16) if stage == 1 else (256, options.batch or 4)
@@ -223,27 +237,21 @@ def measure(stage: int, options: argparse.Namespace) -> None:
     networks = build_networks(config)
     images = (torch.rand(size, resolution, resolution, 3) * 2 - 1).permute(0, 3, 1, 2)
     batch = Batch(images={resolution: images}, text=torch.randn(size, config.text_dim))
-    plain = plain_step(config, networks, batch)
-    steps: dict[str, Callable[[], object]] = {
-        "plain": plain,
+    sides: dict[str, Callable[[], object]] = {
+        "plain": plain_step(config, networks, batch),
         "ours": our_step(config, networks, batch, "fp32", options.channels_last).run_step,
     }
+    times, flops = interleaved(sides, options.steps)
+    del sides
     if options.bf16 and cpu_has_bf16():
-        steps["ours bf16"] = our_step(config, networks, batch, "bf16", options.channels_last).run_step
-    flops = {}
-    for name, step in steps.items():
-        with FlopCounterMode(display=False) as counter:
-            step()
-        flops[name] = counter.get_total_flops() / size / 1e9
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(options.steps):
-        for name, step in steps.items():
-            times[name].append(seconds(step))
+        alone = {"ours bf16": our_step(config, networks, batch, "bf16", options.channels_last).run_step}
+        for found, more in zip((times, flops), interleaved(alone, options.steps), strict=True):
+            found.update(more)  # type: ignore[arg-type]
     print(f"Stage-{'I' * stage}, {resolution} px, batch {size}, gf {options.gf}, df {options.df}, best of {options.steps} steps")
     for name, each in times.items():
         best, median = min(each), sorted(each)[len(each) // 2]
-        rate = f"{size / best:7.2f} images/s (median {size / median:.2f})"
-        print(f"  {name:9s} {best:7.3f} s a step, {rate}, {flops[name]:6.1f} GFLOP/image, {min(times['plain']) / best:.2f} x plain")
+        rate, work = f"{size / best:7.2f} images/s (median {size / median:.2f})", f"{flops[name] / size / 1e9:6.1f} GFLOP/image"
+        print(f"  {name:9s} {best:7.3f} s a step, {rate}, {work}, {min(times['plain']) / best:.2f} x plain", flush=True)
 
 
 def main() -> None:
