@@ -19,7 +19,7 @@ from stackgan_cli.errors import UserError
 
 @lru_cache(maxsize=1)
 def records() -> tuple[Record, ...]:
-    return tuple(demo_records(count=400, image_size=76))
+    return tuple(demo_records(count=400, species=200, image_size=76))
 
 
 def lab(colour: np.ndarray) -> np.ndarray:
