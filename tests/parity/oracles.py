@@ -18,7 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-FOLDER = Path(os.environ.get("STACKGAN_ORACLES") or Path(__file__).resolve().parents[3] / "shared" / "oracles")
+SHARED = Path(os.environ.get("STACKGAN_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+FOLDER = Path(os.environ.get("STACKGAN_ORACLES", SHARED / "oracles"))
 
 
 def stream(name: str, seed: int) -> np.random.Generator:
