@@ -39,6 +39,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show configuration, cost and prerequisites; make nothing.")] = False,
     no_prerequisites: Annotated[bool, typer.Option("--no-prerequisites", help="Do not make what is missing; say how to.")] = False,
     resume: Annotated[Resume, typer.Option(help="never: refuse to continue a run that exists.")] = Resume.auto,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard event files into the run.")] = False,
     gpus: Annotated[int, typer.Option(min=1, help="Start torchrun with so many processes.")] = 1,
 ) -> None:
     """Train a preset, making first what it needs. The same command continues the run after an interruption."""
@@ -61,7 +62,7 @@ def train(
 
         show(session, config, name)
         return
-    worker = Worker(session, device, limit)
+    worker = Worker(session, device, limit, tensorboard=tensorboard)
     if not worker.make_prerequisites(config, allowed=not no_prerequisites):
         status: dict[str, Any] = {"name": name, "finished": False, "step": 0}
     else:

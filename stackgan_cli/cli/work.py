@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class Worker:
     """Makes runs and text vectors one after the other, within one time limit."""
 
-    def __init__(self, session: Session, device: str, stop_after: float | None = None) -> None:
+    def __init__(self, session: Session, device: str, stop_after: float | None = None, *, tensorboard: bool = False) -> None:
         from stackgan_cli.runtime import World, pick_device
 
-        self.session, self.workspace = session, session.workspace
+        self.session, self.workspace, self.tensorboard = session, session.workspace, tensorboard
         self.world: World = World.from_environment()
         self.device: torch.device = pick_device(device)
         self.world.start(self.device)
@@ -64,6 +64,7 @@ class Worker:
         from stackgan_cli.training.loop import Tick as TickReport
         from stackgan_cli.training.loop import Trainer, train
         from stackgan_cli.training.setup import open_job
+        from stackgan_cli.viz.board import Board
 
         run = self._open_run(config, name, fresh)
         if run.status()["finished"]:
@@ -71,6 +72,7 @@ class Worker:
             return run.status()
         job = open_job(config, run, self.workspace, device=self.device, world=self.world)
         grids = SampleGrids.of(job, self.session)
+        board = Board(run.folder / "tensorboard", run.status()["step"]) if self.tensorboard and self.world.is_main else None
         with StopFlag() as stop, self.session.progress(f"training {name}", unit="images") as bar:
 
             def on_tick(trainer: Trainer, tick: TickReport) -> None:
@@ -78,6 +80,8 @@ class Worker:
                 memory = f"  {tick.memory_gib:.1f} GiB" if tick.memory_gib else ""
                 bar.update(tick.step, tick.total_steps, f"{losses}{memory}", rate=tick.images_per_second, left=tick.seconds_left)
                 grids.draw(trainer, tick.step)
+                if board is not None:
+                    board.write(tick.step, {**tick.losses, "images_per_second": tick.images_per_second})
 
             left = None if self.deadline is None else max(self.deadline - time.monotonic(), 1e-3)
             report = train(job.trainer, run, save_weights=job.save_weights, on_tick=on_tick, stop=stop, stop_after=left)

@@ -227,3 +227,15 @@ def test_a_signal_saves_first(shell: Shell, number: signal.Signals, code: int) -
 def test_a_device_that_is_not_there(shell: Shell, name: str) -> None:
     code = main(["train", "--preset", "tiny-stage1", "--device", name, "--workspace", str(shell.workspace.root)])
     assert code == 6 and "device" in shell.capsys.readouterr().err
+
+
+def test_tensorboard_is_an_extra(shell: Shell) -> None:
+    words = ["train", "--preset", "tiny-stage1", *QUICK, "requires.text_encoder=null", "--tensorboard"]
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        code, message = shell.fails(*words)
+        assert code == 6 and "stackgan[tensorboard]" in message
+    else:
+        shell.ok(*words, "--device", "cpu")
+        assert list((shell.workspace.runs / "tiny-stage1-demo" / "tensorboard").glob("events.*"))
