@@ -20,7 +20,6 @@ identity (hash of what is inside) and, last of all, complete.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ import h5py
 import numpy as np
 
 from stackgan_cli.errors import DataError, EnvironmentProblem
+from stackgan_cli.files import sync
 
 FORMAT, VERSION = "stackgan-cache", 1
 SPLITS = ("train", "test")
@@ -328,18 +328,3 @@ def _write_strings(group: h5py.Group, strings: Strings) -> None:
     if block:
         target[start:end] = np.frombuffer(bytes(block), np.uint8)
     group.create_dataset("ends", data=ends)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Give a finished, synced file its final name."""
-    temporary.replace(path)
-    sync(path.parent)

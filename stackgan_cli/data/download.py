@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from stackgan_cli.data.cache import disk_full, sync
+from stackgan_cli.data.cache import disk_full
 from stackgan_cli.data.partial import FULL, check_space
 from stackgan_cli.errors import DataError, EnvironmentProblem
+from stackgan_cli.files import sync
 
 BLOCK = 1 << 20
 Progress = Callable[[int, int], None]

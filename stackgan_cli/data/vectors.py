@@ -15,8 +15,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stackgan_cli.data.cache import Cache, hdf5_errors, open_hdf5, place_of, publish, sync
+from stackgan_cli.data.cache import Cache, hdf5_errors, open_hdf5, place_of
 from stackgan_cli.errors import DataError, MismatchError
+from stackgan_cli.files import publish, sync
 
 FORMAT, VERSION = "stackgan-text-vectors", 1
 
