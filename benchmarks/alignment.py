@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--probe", action="store_true")
     parser.add_argument("--probe-images", type=int, default=8000, help="real pictures drawn for the probe")
-    parser.add_argument("--probe-steps", type=int, default=1500)
+    parser.add_argument("--probe-steps", type=int, default=800)
     parser.add_argument("--picture", type=Path, help="write a sheet: a row a colour")
     args = parser.parse_args()
     workspace = Workspace.locate(args.workspace)
