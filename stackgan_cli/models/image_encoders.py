@@ -20,8 +20,6 @@ class SmallCNN(nn.Module):
 
     The mean sees what fills the picture, the maximum what is small, like a beak. The pooled units are normalised once more: their means
     hardly differ from picture to picture, and learning starts several times sooner when those differences have unit variance.
-    Vectors are divided by sqrt(T): the margin of the scores is fixed, so the smaller the images' vectors, the larger the captions',
-    and those feed the networks that are conditioned on them, which want about unit variance.
     """
 
     def __init__(self, resolution: int = 64, width: int = 32, text_dim: int = 1024) -> None:
@@ -39,7 +37,7 @@ class SmallCNN(nn.Module):
         """(B, 3, S, S) in [-1, 1] to (B, T)."""
         places = self.body(images)
         vector: Tensor = self.project(self.norm(torch.cat([places.mean((2, 3)), places.amax((2, 3))], 1)))
-        return vector / self.project.out_features**0.5
+        return vector
 
 
 class FrozenGoogLeNet(nn.Module):
