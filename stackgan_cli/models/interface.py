@@ -5,6 +5,7 @@ Shape letters: `B` batch, `T` text embedding, `Z` noise, `S` side of an image.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,15 +33,15 @@ class NoiseSource(Protocol):
     def truncated_normal(self, batch: int, *rest: int) -> Tensor: ...
 
 
-class Generator(nn.Module):
+class Generator(nn.Module, ABC):
     """Base of the generators. `z` is the noise proper; every other named input is the noise of conditioning augmentation."""
 
     truncated: frozenset[str] = frozenset()
     """Noise inputs that are drawn from the normal distribution restricted to (-2, 2)."""
 
+    @abstractmethod
     def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the noise inputs for `batch` images."""
-        raise NotImplementedError
 
     def draw_noise(self, batch: int, source: NoiseSource) -> dict[str, Tensor]:
         """All noise inputs of `batch` images from `source`, in the order of `noise_shapes`."""
@@ -49,13 +50,13 @@ class Generator(nn.Module):
             for name, shape in self.noise_shapes(batch).items()
         }
 
+    @abstractmethod
     def forward(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> GeneratorOutput:
         """`text` (B, T), None for an unconditional model. A noise input of conditioning augmentation that is missing means the mean."""
-        raise NotImplementedError
 
+    @abstractmethod
     def condition(self, text: Tensor) -> Tensor:
         """The mean (B, C) of the conditioning Gaussian: what a discriminator conditioned on the mean is shown for `text` (B, T)."""
-        raise NotImplementedError
 
     def trained_modules(self) -> tuple[nn.Module, ...]:
         """The parts that training moves (all but frozen earlier stages)."""
