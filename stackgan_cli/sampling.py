@@ -65,7 +65,7 @@ def render(
                 inputs = {name: value for name, value in inputs.items() if name == "z"}
             with run(device):
                 output = generator(None if text is None else text[part].to(device), inputs)
-            chunks.append({side: to_uint8(images) for side, images in output.images.items()})
+            chunks.append({side: to_uint8(images) for side, images in output.by_side.items()})
     finally:
         generator.train(was_training)
     return {side: np.concatenate([chunk[side] for chunk in chunks]) for side in chunks[0]}

@@ -77,6 +77,201 @@ class StackGANv1(VariantConfig):
         return self
 
 
+class StackedConfig(VariantConfig):
+    """What StackGAN-v2 and HDGAN share: a discriminator a scale, each with a pair head and an image head, in one game.
+
+    With pair logits p, image logits i and adversarial terms R (taken as real) and F (as fake), a discriminator's loss is
+    R(p_real) + `negative_weight` (F(p_wrong) + F(p_fake)) + `image_weight` (F(i_fake) + `real_image_weight` (R(i_real) + R(i_wrong))),
+    without i_wrong unless `wrong_as_real`; the generator's is the sum over scales of R(p_fake) + `image_weight` R(i_fake), and the terms
+    with a weight of their own below.
+    """
+
+    adversarial: Literal["bce", "least-squares"] = "bce"
+    discriminator_sees: Literal["mean", "sample", "text"] = "mean"
+    """What pair heads are shown: mean or sample of the conditioning Gaussian, or the text embedding (through a layer of D's own)."""
+    condition_detached: bool = False
+    """Whether the generator's step leaves the conditioning untouched by what pair heads say about it (D's step always does)."""
+    wrong_pairs: Literal["image", "batch", "text", "none"] = "image"
+    """Mismatched pairs: an image of another class, drawn from the whole set or from the batch (which saves a pass through D); another caption."""
+    wrong_as_real: bool = True
+    """Whether mismatched images count as real to the image head."""
+    negative_weight: Annotated[float, Field(ge=0)] = 1.0
+    image_weight: Annotated[float, Field(ge=0)] = 1.0
+    """0 leaves the image head out: an ordinary conditional discriminator."""
+    real_image_weight: Annotated[float, Field(gt=0)] = 1.0
+    kl_weight: Annotated[float, Field(ge=0)] = 2.0
+    kl_reduction: Literal["mean", "sum"] = "mean"
+    color_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Colour consistency between neighbouring scales (StackGAN++ Eq. 13); 50 in the unconditional models of the paper."""
+    color_norm: Literal["released", "paper"] = "released"
+    """released: element means, the lower scale is a fixed target; paper: squared norms, both sides move."""
+    reconstruction_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Where a frozen generator is continued: weight of the distance (L1) to its image, doubled in size."""
+    captions_per_embedding: PositiveInt = 1
+    text_dim: PositiveInt = 1024
+    condition_dim: PositiveInt = 128
+    z_dim: PositiveInt = 100
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Side lengths of the images that are judged, coarse to fine; the last of a generator's images."""
+        raise NotImplementedError
+
+    @property
+    def conditioning(self) -> str:
+        """`text`, `class` or `none`."""
+        return "text"
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the model takes captions."""
+        return self.conditioning == "text"
+
+    @property
+    def judges(self) -> dict[str, int]:
+        """The discriminators: name (`64`, or `256_2` where a side has several) to the index into `sides` of what each judges."""
+        names = [
+            (f"{side}_{1 + self.sides[:i].count(side)}" if self.sides.count(side) > 1 else str(side)) for i, side in enumerate(self.sides)
+        ]
+        return {name: i for i, name in enumerate(names)}
+
+    def _check_game(self) -> None:
+        if self.conditioning == "none" and self.wrong_pairs != "none":
+            raise ValueError("wrong_pairs: an unconditional model has no conditions to mismatch; set it to 'none'")
+        if self.conditioning == "class" and (self.wrong_pairs == "text" or self.discriminator_sees == "text"):
+            raise ValueError(
+                "wrong_pairs: a class-conditional model has no captions; use 'image' or 'batch', and discriminator_sees 'mean'"
+            )
+        if self.wrong_as_real and self.wrong_pairs in ("text", "none") and self.conditioning != "none":
+            raise ValueError(f"wrong_as_real: with wrong_pairs={self.wrong_pairs!r} there are no mismatched images; set it to false")
+        if self.conditioning == "none" and not self.image_weight:
+            raise ValueError("image_weight: an unconditional model has nothing but its image heads; it must be above 0")
+
+
+class StackGANv2(StackedConfig):
+    """StackGAN-v2, any number of branches (StackGAN++ section 4; released PyTorch code)."""
+
+    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "released": {"gf_dim": 64, "discriminator_sees": "mean", "wrong_pairs": "image", "wrong_as_real": True, "color_norm": "released"},
+        "paper": {"gf_dim": 128, "discriminator_sees": "sample", "wrong_pairs": "none", "wrong_as_real": False, "color_norm": "paper"},
+    }
+
+    arch: Literal["stackgan-v2"] = "stackgan-v2"
+    variant: Literal["released", "paper"] = "released"
+    condition: Literal["text", "class", "none"] = "text"
+    num_classes: PositiveInt | None = None
+    """Class labels of the data set, for condition 'class'."""
+    branches: tuple[Literal[16, 32, 64, 128, 256, 512], ...] = (64, 128, 256)
+    """Side of each stage of the generator; each as large as the one before, or twice that."""
+    supervised: Literal["all", "last"] = "all"
+    """Whether every branch makes an image that is judged, or the last alone (Table 5, G3)."""
+    discriminators: Annotated[int, Field(ge=1, le=8)] = 1
+    """Discriminators of the same form for each judged image (Table 5, 3G3)."""
+    gf_dim: PositiveInt = 64
+    """Channels of the first stage at its full side; 16 times as many at 4x4."""
+    df_dim: PositiveInt = 64
+    residual_blocks: Annotated[int, Field(ge=0, le=64)] = 2
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        return self.branches if self.supervised == "all" else self.branches[-1:]
+
+    @property
+    def conditioning(self) -> str:
+        return self.condition
+
+    @property
+    def judges(self) -> dict[str, int]:
+        named = super().judges
+        if self.discriminators == 1:
+            return named
+        return {f"{name}_{copy}": i for name, i in named.items() for copy in range(1, self.discriminators + 1)}
+
+    @model_validator(mode="after")
+    def _check(self) -> StackGANv2:
+        if not self.branches:
+            raise ValueError("branches: give at least one side length")
+        for before, after in zip(self.branches, self.branches[1:], strict=False):
+            if after not in (before, 2 * before):
+                raise ValueError(f"branches: {after} cannot follow {before}; each is as large as the one before, or twice that")
+        shrunk = self.branches[-1] // 64 or 1
+        if self.gf_dim % shrunk:
+            raise ValueError(f"gf_dim: must be a multiple of {shrunk} for a {self.branches[-1]}-px generator, not {self.gf_dim}")
+        if self.color_weight and len(self.sides) < 2:
+            raise ValueError("color_weight: there is one scale, and so no neighbour to agree with; set it to 0")
+        if self.discriminator_sees == "text":
+            raise ValueError("discriminator_sees: StackGAN-v2 shows its discriminators 'mean' or 'sample'")
+        if (self.condition == "class") != (self.num_classes is not None):
+            raise ValueError("num_classes: give it with condition 'class', and only then")
+        self._check_game()
+        return self
+
+
+class HDGAN(StackedConfig):
+    """HDGAN: one deep generator with side outputs, a pair loss and a local image loss a scale (draft, section 3; released code).
+
+    `stage: 2` continues a frozen generator of the same keys by one doubling (the paper's 512 after 256), with a reconstruction loss.
+    """
+
+    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "released": {
+            "wrong_pairs": "image",
+            "wrong_as_real": True,
+            "negative_weight": 0.5,
+            "real_image_weight": 0.5,
+            "patches": (1, 1, 5, 5),
+            "discriminator_padding": "zeros",
+            "stage2_residual_blocks": 2,
+        },
+        "paper": {
+            "wrong_pairs": "text",
+            "wrong_as_real": False,
+            "negative_weight": 1.0,
+            "real_image_weight": 1.0,
+            "patches": (1, 3, 5, 5),
+            "discriminator_padding": "reflect",
+            "stage2_residual_blocks": 3,
+        },
+    }
+
+    arch: Literal["hdgan"] = "hdgan"
+    variant: Literal["released", "paper"] = "released"
+    adversarial: Literal["bce", "least-squares"] = "least-squares"
+    discriminator_sees: Literal["mean", "sample", "text"] = "text"
+    kl_weight: Annotated[float, Field(ge=0)] = 4.0
+    captions_per_embedding: PositiveInt = 4
+    stage: Literal[1, 2] = 1
+    resolution: Literal[64, 128, 256] = 256
+    """Finest side of Stage-I; Stage-II makes images of twice that."""
+    scales: tuple[Literal[64, 128, 256], ...] = (64, 128, 256)
+    """Scales of Stage-I that make an image and have a discriminator; the last is `resolution`."""
+    width: PositiveInt = 128
+    """Channels at 32 px divided by 2 (`hid_dim` of the released code); 8 times as many at 4x4."""
+    residual_blocks: Annotated[int, Field(ge=1, le=16)] = 1
+    """Residual blocks at each resolution (K of the paper)."""
+    patches: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 5, 5)
+    """Side R of the map of local image logits at 64, 128, 256 and 512 px."""
+    discriminator_padding: Literal["zeros", "reflect"] = "zeros"
+    stage2_residual_blocks: Annotated[int, Field(ge=0, le=16)] = 2
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        return self.scales if self.stage == 1 else (2 * self.resolution,)
+
+    @model_validator(mode="after")
+    def _check(self) -> HDGAN:
+        if not self.scales or list(self.scales) != sorted(set(self.scales)) or self.scales[-1] != self.resolution:
+            raise ValueError(f"scales: must be ascending and end with the resolution ({self.resolution})")
+        if self.width % 32:
+            raise ValueError(f"width: must be a multiple of 32, not {self.width}")
+        if self.condition_detached or self.discriminator_sees != "text":
+            raise ValueError("discriminator_sees: HDGAN's discriminators see 'text', to which nothing flows back")
+        if self.color_weight and len(self.sides) < 2:
+            raise ValueError("color_weight: there is one scale, and so no neighbour to agree with; set it to 0")
+        self._check_game()
+        return self
+
+
 class CharCNNRNN(Frozen):
     """The char-CNN-RNN text encoder (Reed et al., CVPR 2016) with the image side it is trained against."""
 
@@ -98,4 +293,4 @@ class CharCNNRNN(Frozen):
     margin: Annotated[float, Field(gt=0)] = 1.0
 
 
-ArchConfig = Annotated[StackGANv1 | CharCNNRNN, Field(discriminator="arch")]
+ArchConfig = Annotated[StackGANv1 | StackGANv2 | HDGAN | CharCNNRNN, Field(discriminator="arch")]

@@ -16,8 +16,8 @@ class Needs:
     text: bool = True
     captions_per_embedding: int = 1
     """The embedding of an item is the mean over this many of its captions, drawn without replacement."""
-    wrong: Literal["none", "text", "image"] = "none"
-    """A caption vector, or an image, of another class than the item's."""
+    wrong: Literal["none", "text", "image", "batch"] = "none"
+    """A caption vector, or an image, of another class than the item's; `batch`: a permutation of the batch to other classes."""
     characters: bool = False
     """Character codes (B, 201) of one caption an item."""
     distinct_classes: bool = False
@@ -32,6 +32,8 @@ class Batch:
     text: Tensor | None = None
     wrong_images: dict[int, Tensor] = field(default_factory=dict)
     wrong_text: Tensor | None = None
+    wrong_order: Tensor | None = None
+    """(B,) int64: a permutation of the batch, item i to one of another class as far as the batch has enough of them."""
     characters: Tensor | None = None
     class_ids: Tensor | None = None
     rows: Tensor | None = None

@@ -15,15 +15,21 @@ from torch import Tensor, nn
 
 @dataclass
 class GeneratorOutput:
-    """Images by side length (B, 3, S, S) in [-1, 1], the finest last, and the Gaussian of conditioning augmentation.
+    """Images (B, 3, S, S) in [-1, 1], one a branch or stage, the finest last, and the Gaussian of conditioning augmentation.
 
-    `mu` (B, C) is also what a discriminator conditioned on the mean is shown; None in an unconditional model.
-    `logvar` (B, C) is None where nothing is sampled, and then there is no KL term.
+    `mu` and `c` (B, C), the mean and the sample, are what discriminators may be shown; None in an unconditional model.
+    `logvar` (B, C) is None where nothing is sampled or the Gaussian is frozen, and then there is no KL term.
     """
 
-    images: dict[int, Tensor]
+    images: tuple[Tensor, ...]
     mu: Tensor | None = None
     logvar: Tensor | None = None
+    c: Tensor | None = None
+
+    @property
+    def by_side(self) -> dict[int, Tensor]:
+        """The images by side length; of several of one side the last."""
+        return {images.shape[-1]: images for images in self.images}
 
 
 class NoiseSource(Protocol):
@@ -52,11 +58,14 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> GeneratorOutput:
-        """`text` (B, T), None for an unconditional model. A noise input of conditioning augmentation that is missing means the mean."""
+        """`text` (B, T), or class labels (B,) int64, or None for an unconditional model.
+
+        A noise input of conditioning augmentation that is missing means the mean.
+        """
 
     @abstractmethod
     def condition(self, text: Tensor) -> Tensor:
-        """The mean (B, C) of the conditioning Gaussian: what a discriminator conditioned on the mean is shown for `text` (B, T)."""
+        """The mean (B, C) of the conditioning Gaussian: what a discriminator conditioned on the mean is shown for `text`."""
 
     def trained_modules(self) -> tuple[nn.Module, ...]:
         """The parts that training moves (all but frozen earlier stages)."""
@@ -66,3 +75,19 @@ class Generator(nn.Module, ABC):
     def earlier_stage(self) -> nn.Module | None:
         """The frozen generator of the stage before, which takes its weights from a run of its own."""
         return None
+
+
+class PairDiscriminator(nn.Module, ABC):
+    """Base of the discriminators that judge images of one side, alone and together with what they should show."""
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) in [-1, 1] -> the trunk's map, which both heads share."""
+
+    @abstractmethod
+    def condition_logits(self, features: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B,) that image and condition belong together. What `condition` is (mean, sample or text) is the model's."""
+
+    @abstractmethod
+    def unconditional_logits(self, features: Tensor) -> Tensor | None:
+        """Logits of the images alone, (B,) or (B, R, R) for R x R patches; None where there is no such head."""

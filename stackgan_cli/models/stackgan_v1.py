@@ -43,7 +43,7 @@ from stackgan_cli.models.blocks import (
     memory_format_of,
     up_block,
 )
-from stackgan_cli.models.interface import Generator, GeneratorOutput
+from stackgan_cli.models.interface import Generator, GeneratorOutput, PairDiscriminator
 
 
 class Stage1Generator(Generator):
@@ -89,7 +89,7 @@ class Stage1Generator(Generator):
         return shapes
 
     def forward(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> GeneratorOutput:
-        z, mu, logvar = noise["z"], None, None
+        z, c, mu, logvar = noise["z"], None, None, None
         if self.ca_net is not None:
             c, mu, logvar = self.ca_net(text, noise.get("eps1"))
             z = torch.cat([z, c] if self.noise_first else [c, z], 1)
@@ -97,7 +97,7 @@ class Stage1Generator(Generator):
         h = self.fc(z).view(-1, self.width, 4, 4).contiguous(memory_format=memory_format_of(self.get_submodule("img")))
         for name in self.stages:
             h = self.get_submodule(name)(h)
-        return GeneratorOutput({self.resolution: h}, mu, logvar)
+        return GeneratorOutput((h,), mu, logvar, c)
 
     def condition(self, text: Tensor) -> Tensor:
         assert self.ca_net is not None
@@ -148,11 +148,11 @@ class Stage2Generator(Generator):
         c, mu, logvar = None, first.mu, None
         if self.ca_net is not None:
             c, mu, logvar = self.ca_net(text, noise.get("eps2"))
-        h = self.hr_joint(self.encoder(first.images[self.STAGE1_G.resolution]), c)
+        h = self.hr_joint(self.encoder(first.images[-1]), c)
         h = self.residual(h)
         for i in range(1, self.doublings + 1):
             h = self.get_submodule(f"upsample{i}")(h)
-        return GeneratorOutput({**first.images, self.resolution: self.img(h)}, mu, logvar)
+        return GeneratorOutput((*first.images, self.img(h)), mu, logvar, c)
 
     def condition(self, text: Tensor) -> Tensor:
         return self.STAGE1_G.condition(text) if self.ca_net is None else self.ca_net(text, None)[1]
@@ -200,7 +200,7 @@ class UnconditionalHead(nn.Module):
         return self.outlogits(features).flatten()
 
 
-class Discriminator(nn.Module):
+class Discriminator(PairDiscriminator):
     """The matching-aware discriminator of either stage: a convolutional trunk to a 4x4 map, and one or two heads."""
 
     def __init__(self, config: StackGANv1) -> None:

@@ -78,7 +78,7 @@ class MatchingObjective(Objective):
     def _discriminator_loss(self, draw: MatchingDraw) -> dict[str, Tensor]:
         d, side = self.discriminator, self.config.resolution
         real = d.features(draw.batch.images[side])
-        fake = d.features(draw.output.images[side].detach())
+        fake = d.features(draw.output.images[-1].detach())
         real_u, fake_u = d.unconditional_logits(real), d.unconditional_logits(fake)
         if draw.condition is None:
             assert real_u is not None and fake_u is not None
@@ -117,7 +117,7 @@ class MatchingObjective(Objective):
 
     def _generator_loss(self, draw: MatchingDraw) -> dict[str, Tensor]:
         d, output = self.discriminator, draw.output
-        fake = d.features(output.images[self.config.resolution])
+        fake = d.features(output.images[-1])
         unconditional = d.unconditional_logits(fake)
         adversarial = [] if unconditional is None else [bce_real(unconditional)]
         if draw.condition is not None:

@@ -5,8 +5,10 @@ Equation numbers are those of StackGAN++.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,6 +23,23 @@ def bce_fake(logits: Tensor) -> Tensor:
     return F.softplus(logits.float()).mean()
 
 
+def least_squares_real(logits: Tensor) -> Tensor:
+    """(D - 1)^2, the mean over all logits (HDGAN Eq. 4)."""
+    return (logits.float() - 1).square().mean()
+
+
+def least_squares_fake(logits: Tensor) -> Tensor:
+    """D^2, the mean over all logits (HDGAN Eq. 4)."""
+    return logits.float().square().mean()
+
+
+ADVERSARIAL: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "bce": (bce_real, bce_fake),
+    "least-squares": (least_squares_real, least_squares_fake),
+}
+"""The terms for logits that should say real, and for those that should say fake, by `model.adversarial`."""
+
+
 def kl_standard_normal(mu: Tensor, logvar: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
     """KL(N(mu, exp(logvar)) || N(0, I)) of (B, V) parameters (Eq. 2), averaged over the batch.
 
@@ -29,3 +48,30 @@ def kl_standard_normal(mu: Tensor, logvar: Tensor, reduction: Literal["mean", "s
     mu, logvar = mu.float(), logvar.float()
     each = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
     return each.mean() if reduction == "mean" else each.sum(1).mean()
+
+
+def color_consistency(fine: Tensor, coarse: Tensor, norm: Literal["released", "paper"] = "released") -> Tensor:
+    """How far the colours of images (B, 3, S, S) are from those of the next lower scale (B, 3, S', S') (Eq. 13, lambda 1 and 5).
+
+    Colours are the mean and the (biased) covariance over an image's pixels. `paper`: squared norms, averaged over the batch;
+    `released`: means over the elements as well (1/3 and 1/9 of the norms), and the lower scale is a target that gets no gradient.
+    """
+    mean, covariance = _colors(fine)
+    target_mean, target_covariance = _colors(coarse.detach() if norm == "released" else coarse)
+    means, covariances = (mean - target_mean).square(), (covariance - target_covariance).square()
+    if norm == "released":
+        return means.mean() + 5 * covariances.mean()
+    return means.sum(1).mean() + 5 * covariances.sum((1, 2)).mean()
+
+
+def _colors(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (B, 3) and covariance (B, 3, 3) over the pixels."""
+    pixels = images.float().flatten(2)
+    centred = pixels - pixels.mean(2, keepdim=True)
+    return pixels.mean(2), centred @ centred.transpose(1, 2) / pixels.shape[2]
+
+
+def reconstruction(fine: Tensor, coarse: Tensor) -> Tensor:
+    """L1 distance of images (B, 3, 2S, 2S) to those of the frozen stage before (B, 3, S, S), doubled bilinearly (HDGAN, released code)."""
+    target = F.interpolate(coarse.detach().float(), scale_factor=2, mode="bilinear", align_corners=True)
+    return torch.abs(fine.float() - target).mean()

@@ -157,6 +157,8 @@ class Trainer:
         player.optimizer.step()
         if player.average is not None:
             player.average.update()
+            if self.config.ema_snap_every is not None and (self.step + 1) % self.config.ema_snap_every == 0:
+                player.average.snap()
 
     @property
     def epoch(self) -> float:

@@ -46,3 +46,8 @@ class MovingAverage:
         torch._foreach_lerp_(list(self.module.parameters()), list(self.live.parameters()), 1 - self.decay)
         for average, live in zip(self.module.buffers(), self.live.buffers(), strict=True):
             average.copy_(live)
+
+    @torch.no_grad()
+    def snap(self) -> None:
+        """Set the live parameters to their average."""
+        torch._foreach_copy_(list(self.live.parameters()), list(self.module.parameters()))

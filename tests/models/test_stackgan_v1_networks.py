@@ -54,10 +54,10 @@ def test_sizes(variant: str, stage: int, resolution: int, stage1_resolution: int
     generator, discriminator = build(**TINY, variant=variant, stage=stage, resolution=resolution, stage1_resolution=stage1_resolution)
     text = torch.randn(2, 12)
     output = generator(text, generator.draw_noise(2, Noise("test")))
-    assert list(output.images) == ([resolution] if stage == 1 else [stage1_resolution, resolution])
-    for side, images in output.images.items():
+    assert list(output.by_side) == ([resolution] if stage == 1 else [stage1_resolution, resolution])
+    for side, images in output.by_side.items():
         assert images.shape == (2, 3, side, side) and images.abs().max() <= 1
-    features = discriminator.features(output.images[resolution])
+    features = discriminator.features(output.by_side[resolution])
     assert features.shape[2:] == (4, 4)
     condition = output.mu if discriminator.conditions_on_mu else text
     assert condition is not None
@@ -80,7 +80,7 @@ def test_every_trained_parameter_gets_a_gradient(variant: str, stage: int, optio
     conditional = options.get("conditional", True)
     text = torch.randn(3, 12) if conditional else None
     output = generator(text, generator.draw_noise(3, Noise("test")))
-    features = discriminator.features(output.images[32 * stage])
+    features = discriminator.features(output.by_side[32 * stage])
     unconditional = discriminator.unconditional_logits(features)
     loss = features.new_zeros(()) if unconditional is None else unconditional.sum()
     if conditional:
@@ -101,7 +101,7 @@ def test_stage_2_leaves_stage_1_as_it_is_but_for_its_statistics() -> None:
     assert not any(p.requires_grad for p in first.parameters())
     statistics = [b.clone() for b in first.buffers()]
     output = generator(torch.randn(4, 12), generator.draw_noise(4, Noise("test")))
-    assert not output.images[32].requires_grad and output.images[64].requires_grad
+    assert not output.by_side[32].requires_grad and output.by_side[64].requires_grad
     assert any(not torch.equal(a, b) for a, b in zip(statistics, first.buffers(), strict=True))
 
 
@@ -111,10 +111,10 @@ def test_missing_noise_means_the_mean() -> None:
     generator.eval()
     text, noise = torch.randn(2, 12), generator.draw_noise(2, Noise("test"))
     assert list(noise) == ["z", "eps1", "eps2"]
-    at_mean = generator(text, {"z": noise["z"]}).images[64]
+    at_mean = generator(text, {"z": noise["z"]}).by_side[64]
     zeros = {name: torch.zeros_like(value) for name, value in noise.items()} | {"z": noise["z"]}
-    assert torch.equal(at_mean, generator(text, zeros).images[64])
-    assert not torch.equal(at_mean, generator(text, noise).images[64])
+    assert torch.equal(at_mean, generator(text, zeros).by_side[64])
+    assert not torch.equal(at_mean, generator(text, noise).by_side[64])
 
 
 @pytest.mark.parametrize(("variant", "bounded"), [("paper", False), ("pytorch", False), ("tensorflow", True)])
@@ -142,11 +142,11 @@ def test_channels_last_reaches_the_last_layer_and_changes_nothing(variant: str) 
     generator, discriminator = build(**TINY, variant=variant, stage=2, resolution=64, stage1_resolution=32)
     text, noise = torch.randn(8, 12), generator.draw_noise(8, Noise("test"))
     with torch.no_grad():
-        plain = generator(text, noise).images[64]
+        plain = generator(text, noise).by_side[64]
         features = discriminator.features(plain)
         for network in (generator, discriminator):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        images = generator(text, noise).images
+        images = generator(text, noise).by_side
         assert all(image.is_contiguous(memory_format=torch.channels_last) for image in images.values())
         torch.testing.assert_close(images[64], plain, rtol=1e-4, atol=1e-4)
         ours = discriminator.features(images[64])

@@ -92,9 +92,9 @@ def test_case(name: str, mode: Arithmetic) -> None:
             assert draw.condition is not None and draw.output.mu is not None and draw.output.logvar is not None
             oracles.assert_close(draw.output.mu, published["mu"], what="mu")
             oracles.assert_close(draw.output.logvar, published["logvar"], what="logvar")
-            oracles.assert_close(strided(draw.output.images[side]), published[f"eval_fake_{side}"], what="eval fake")
+            oracles.assert_close(strided(draw.output.by_side[side]), published[f"eval_fake_{side}"], what="eval fake")
             if config.stage == 2:
-                oracles.assert_close(strided(draw.output.images[config.stage1_resolution]), published["eval_stage1"], what="eval stage 1")
+                oracles.assert_close(strided(draw.output.by_side[config.stage1_resolution]), published["eval_stage1"], what="eval stage 1")
             logits = discriminator.condition_logits(features, draw.condition)
             oracles.assert_close(logits, published["eval_D_cond_logit"], what="conditional logits")
             unconditional = discriminator.unconditional_logits(features)
@@ -105,7 +105,7 @@ def test_case(name: str, mode: Arithmetic) -> None:
         generator.train()
         discriminator.train()
         draw = objective.draw(batch, CaseNoise(case, generator))
-        oracles.assert_close(strided(draw.output.images[side]), published[f"train_fake_{side}"], what="train fake")
+        oracles.assert_close(strided(draw.output.by_side[side]), published[f"train_fake_{side}"], what="train fake")
         losses, norms = losses_and_norms(objective, draw)
     for letter in "DG":
         assert losses[letter] == pytest.approx(case[f"loss_{letter}"], rel=1e-4)
