@@ -6,6 +6,7 @@ leaves out takes its value from the row of the chosen variant, so that a resolve
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -92,7 +93,7 @@ class StackedConfig(VariantConfig):
     condition_detached: bool = False
     """Whether the generator's step leaves the conditioning untouched by what pair heads say about it (D's step always does)."""
     wrong_pairs: Literal["image", "batch", "text", "none"] = "image"
-    """Mismatched pairs: an image of another class, drawn from the whole set or from the batch (which saves a pass through D); another caption."""
+    """Mismatched pairs: an image of another class, from the whole set or from the batch (which saves a pass through D); another caption."""
     wrong_as_real: bool = True
     """Whether mismatched images count as real to the image head."""
     negative_weight: Annotated[float, Field(ge=0)] = 1.0
@@ -191,7 +192,7 @@ class StackGANv2(StackedConfig):
     def _check(self) -> StackGANv2:
         if not self.branches:
             raise ValueError("branches: give at least one side length")
-        for before, after in zip(self.branches, self.branches[1:], strict=False):
+        for before, after in pairwise(self.branches):
             if after not in (before, 2 * before):
                 raise ValueError(f"branches: {after} cannot follow {before}; each is as large as the one before, or twice that")
         shrunk = self.branches[-1] // 64 or 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -145,7 +146,7 @@ class StackedObjective(Objective):
             total = total + config.kl_weight * parts["kl"]
         if config.color_weight:
             judged = output.images[-len(config.sides) :]
-            pairs = [color_consistency(fine, coarse, config.color_norm) for coarse, fine in zip(judged, judged[1:], strict=False)]
+            pairs = [color_consistency(fine, coarse, config.color_norm) for coarse, fine in pairwise(judged)]
             parts["color"] = torch.stack(pairs).sum()
             total = total + config.color_weight * parts["color"]
         if self.generator.earlier_stage is not None:
