@@ -169,7 +169,7 @@ class StackGANv2(StackedConfig):
     discriminators: Annotated[int, Field(ge=1, le=8)] = 1
     """Discriminators of the same form for each judged image (Table 5, 3G3)."""
     gf_dim: PositiveInt = 64
-    """Channels of the first stage at its full side; 16 times as many at 4x4."""
+    """Channels at 64 px after the gated unit; at half the side twice as many."""
     df_dim: PositiveInt = 64
     residual_blocks: Annotated[int, Field(ge=0, le=64)] = 2
 

@@ -45,16 +45,26 @@ def arithmetic(mode: Arithmetic) -> Iterator[None]:
 class ConditioningAugmentation(nn.Module):
     """c = mu + sigma * eps, with mu and log sigma from one fully connected layer on the text embedding (above Eq. 3).
 
-    `activation` acts on the layer's output: none in the paper, ReLU on mu and log-variance in the PyTorch code (so sigma >= 1),
-    LeakyReLU on mu and log-sigma in the TensorFlow code. `sampled=False` is the model without augmentation: c = mu.
+    `variant` says what acts on the layer's output and what its second half is:
+
+    | variant | activation | second half |
+    |---|---|---|
+    | `paper` | none | log-variance |
+    | `pytorch` (StackGAN-v1) | ReLU, so sigma >= 1 | log-variance |
+    | `tensorflow` (StackGAN-v1), `hdgan` | LeakyReLU | log sigma |
+    | `stackgan-v2` | gated linear unit on twice as many units | log-variance |
+
+    `sampled=False` is the model without augmentation: c = mu.
     """
 
     def __init__(self, text_dim: int, condition_dim: int, variant: str, sampled: bool = True) -> None:
         super().__init__()
-        self.sampled = sampled
-        self.fc = nn.Linear(text_dim, condition_dim * (2 if sampled else 1))
-        self.activation = {"paper": nn.Identity(), "pytorch": nn.ReLU(), "tensorflow": nn.LeakyReLU(LEAK)}[variant]
-        self.predicts_log_sigma = variant == "tensorflow"
+        self.sampled, self.condition_dim = sampled, condition_dim
+        gated = variant == "stackgan-v2"
+        self.fc = nn.Linear(text_dim, condition_dim * (2 if sampled else 1) * (2 if gated else 1))
+        leaky = variant in ("tensorflow", "hdgan")
+        self.activation = nn.GLU(1) if gated else nn.LeakyReLU(LEAK) if leaky else nn.ReLU() if variant == "pytorch" else nn.Identity()
+        self.predicts_log_sigma = leaky
 
     def forward(self, text: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """`text` (B, T), `eps` (B, V) or None for the mean. Returns c, mu and log-variance (None when nothing is sampled)."""
@@ -66,6 +76,22 @@ class ConditioningAugmentation(nn.Module):
         logvar = 2 * spread if self.predicts_log_sigma else spread
         c = mu if eps is None else mu + torch.exp(0.5 * logvar) * eps
         return c, mu, logvar
+
+
+class ClassConditioning(nn.Module):
+    """A learned vector a class label, in the place of conditioning augmentation: c = mu, and nothing is sampled."""
+
+    sampled = False
+
+    def __init__(self, num_classes: int, condition_dim: int) -> None:
+        super().__init__()
+        self.condition_dim = condition_dim
+        self.embedding = nn.Embedding(num_classes, condition_dim)
+
+    def forward(self, labels: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, None]:
+        """`labels` (B,) int64 -> c, mu (B, V) and None."""
+        vector: Tensor = self.embedding(labels)
+        return vector, vector, None
 
 
 class UpsampleConv(nn.Conv2d):
@@ -169,6 +195,11 @@ def numbered(start: int, *layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict((str(start + i), layer) for i, layer in enumerate(layers)))
 
 
+def gated_up_block(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Nearest x2, 3x3 convolution to twice `out_channels`, BatchNorm, gated linear unit (StackGAN-v2)."""
+    return numbered(1, UpsampleConv(in_channels, 2 * out_channels), nn.BatchNorm2d(2 * out_channels), nn.GLU(1))
+
+
 def up_block(in_channels: int, out_channels: int, activation: bool = True) -> nn.Sequential:
     """Nearest x2, 3x3 convolution, BatchNorm, ReLU. Index 0 is the upsampling in the released code."""
     layers: list[nn.Module] = [UpsampleConv(in_channels, out_channels), nn.BatchNorm2d(out_channels)]
@@ -205,6 +236,28 @@ class ResidualBlock(nn.Module):
         return self.activation(x + self.block(x))
 
 
+class GatedResidualBlock(nn.Module):
+    """x + block(x), two 3x3 convolutions around a gated linear unit and nothing after the sum (StackGAN-v2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(*conv_norm(channels, 2 * channels, 3, nn.GLU(1)), *conv_norm(channels, channels, 3, None))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.block(x)
+
+
+class Joint(nn.Sequential):
+    """A Sequential whose first layer joins features (B, C, H, W) with a vector (B, V), if there is one."""
+
+    def forward(self, features: Tensor, vector: Tensor | None) -> Tensor:  # type: ignore[override]
+        joint, *rest = self
+        h = joint(features) if vector is None else joint(features, vector)
+        for layer in rest:
+            h = layer(h)
+        return h
+
+
 def init_weights(network: nn.Module, truncated: bool) -> None:
     """The released initialisation (the papers give none): weights N(0, 0.02), BatchNorm scale N(1, 0.02), biases of fully connected
     layers and BatchNorm 0. `truncated` restricts convolution weights to two standard deviations, as the TensorFlow code does."""
@@ -220,6 +273,21 @@ def init_weights(network: nn.Module, truncated: bool) -> None:
             nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)
+
+
+def init_orthogonal(network: nn.Module) -> None:
+    """StackGAN-v2's released initialisation: orthogonal weights, BatchNorm scale N(1, 0.02), biases of fully connected layers and
+    BatchNorm 0."""
+    if next(network.parameters()).is_meta:
+        return
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(module.weight)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)

@@ -35,6 +35,7 @@ from stackgan_cli.config.archs import StackGANv1
 from stackgan_cli.models.blocks import (
     LEAK,
     ConditioningAugmentation,
+    Joint,
     JointConv,
     ResidualBlock,
     UpsampleConv,
@@ -163,17 +164,6 @@ class Stage2Generator(Generator):
 
     def trained_modules(self) -> tuple[nn.Module, ...]:
         return tuple(child for name, child in self.named_children() if name != "STAGE1_G")
-
-
-class Joint(nn.Sequential):
-    """A Sequential whose first layer joins features (B, C, H, W) with a vector (B, V), if there is one."""
-
-    def forward(self, features: Tensor, vector: Tensor | None) -> Tensor:  # type: ignore[override]
-        joint, *rest = self
-        h = joint(features) if vector is None else joint(features, vector)
-        for layer in rest:
-            h = layer(h)
-        return h
 
 
 class ConditionalHead(nn.Module):
