@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from stackgan_cli.config.archs import CharCNNRNN, Frozen, StackGANv1, StackGANv2
+from stackgan_cli.config.archs import HDGAN, CharCNNRNN, Frozen, StackGANv1, StackGANv2
 from stackgan_cli.errors import ConfigError, did_you_mean
 from stackgan_cli.interop import encoders
-from stackgan_cli.models import stackgan_v1, stackgan_v2
+from stackgan_cli.models import hdgan, stackgan_v1, stackgan_v2
 from stackgan_cli.objectives.base import Objective
 from stackgan_cli.objectives.matching import MatchingObjective
 from stackgan_cli.objectives.retrieval import RetrievalObjective
@@ -32,6 +32,7 @@ class ArchSpec:
 ARCHS: tuple[ArchSpec, ...] = (
     ArchSpec("stackgan-v1", StackGANv1, stackgan_v1.build_networks, MatchingObjective, "StackGAN++ (arXiv 1710.10916) section 3"),
     ArchSpec("stackgan-v2", StackGANv2, stackgan_v2.build_networks, StackedObjective, "StackGAN++ (arXiv 1710.10916) section 4"),
+    ArchSpec("hdgan", HDGAN, hdgan.build_networks, StackedObjective, "HDGAN (CVPR 2018 draft) section 3"),
     ArchSpec("char-cnn-rnn", CharCNNRNN, encoders.build_networks, RetrievalObjective, "Reed et al., CVPR 2016 (arXiv 1605.05395)"),
 )
 

@@ -247,7 +247,7 @@ class HDGAN(StackedConfig):
     scales: tuple[Literal[64, 128, 256], ...] = (64, 128, 256)
     """Scales of Stage-I that make an image and have a discriminator; the last is `resolution`."""
     width: PositiveInt = 128
-    """Channels at 32 px divided by 2 (`hid_dim` of the released code); 8 times as many at 4x4."""
+    """Channels at 128 px (`hid_dim` of the released code); 8 times as many at 4x4."""
     residual_blocks: Annotated[int, Field(ge=1, le=16)] = 1
     """Residual blocks at each resolution (K of the paper)."""
     patches: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 5, 5)
@@ -263,8 +263,8 @@ class HDGAN(StackedConfig):
     def _check(self) -> HDGAN:
         if not self.scales or list(self.scales) != sorted(set(self.scales)) or self.scales[-1] != self.resolution:
             raise ValueError(f"scales: must be ascending and end with the resolution ({self.resolution})")
-        if self.width % 32:
-            raise ValueError(f"width: must be a multiple of 32, not {self.width}")
+        if self.width % 8:
+            raise ValueError(f"width: must be a multiple of 8, not {self.width}")
         if self.condition_detached or self.discriminator_sees != "text":
             raise ValueError("discriminator_sees: HDGAN's discriminators see 'text', to which nothing flows back")
         if self.color_weight and len(self.sides) < 2:

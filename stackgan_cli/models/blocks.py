@@ -61,14 +61,15 @@ class ConditioningAugmentation(nn.Module):
         super().__init__()
         self.sampled, self.condition_dim = sampled, condition_dim
         gated = variant == "stackgan-v2"
-        self.fc = nn.Linear(text_dim, condition_dim * (2 if sampled else 1) * (2 if gated else 1))
+        self.layer = "linear" if variant == "hdgan" else "fc"
+        self.add_module(self.layer, nn.Linear(text_dim, condition_dim * (2 if sampled else 1) * (2 if gated else 1)))
         leaky = variant in ("tensorflow", "hdgan")
         self.activation = nn.GLU(1) if gated else nn.LeakyReLU(LEAK) if leaky else nn.ReLU() if variant == "pytorch" else nn.Identity()
         self.predicts_log_sigma = leaky
 
     def forward(self, text: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """`text` (B, T), `eps` (B, V) or None for the mean. Returns c, mu and log-variance (None when nothing is sampled)."""
-        encoded = self.activation(self.fc(text))
+        encoded = self.activation(self.get_submodule(self.layer)(text))
         if not self.sampled:
             return encoded, encoded, None
         # In float32 whatever the precision of the layer: the exponential and the KL term need it.
@@ -95,12 +96,15 @@ class ClassConditioning(nn.Module):
 
 
 class UpsampleConv(nn.Conv2d):
-    """Nearest-neighbour x2, then a 3x3 convolution with padding 1 and no bias. (B, C, H, W) -> (B, O, 2H, 2W)."""
+    """Nearest-neighbour x2, then a 3x3 convolution with padding 1 (zeros, or reflected) and no bias. (B, C, H, W) -> (B, O, 2H, 2W).
+
+    A reflected row of the doubled image equals its edge row, so reflecting is replicating before the doubling.
+    """
 
     fold: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
+    def __init__(self, in_channels: int, out_channels: int, padding_mode: str = "zeros") -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=False, padding_mode=padding_mode)
         # Row a of the 4-tap kernel sums the taps of the 3-tap kernel that meet the same input pixel.
         fold = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
         self.register_buffer("fold", torch.kron(fold, fold), persistent=False)
@@ -109,6 +113,8 @@ class UpsampleConv(nn.Conv2d):
         if _arithmetic == "plain" or (_arithmetic == "auto" and not folding_pays(x)):
             return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
         kernel = (self.weight.flatten(2).transpose(0, 1) @ self.fold.T).unflatten(2, (4, 4))
+        if self.padding_mode == "reflect":
+            return F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, padding=3)
         return F.conv_transpose2d(x, kernel, stride=2, padding=1)
 
 
@@ -190,6 +196,16 @@ def matrix_product_pays(x: Tensor, conv: nn.Conv2d) -> bool:
     return x.device.type == "cpu" and pixels <= 128 and conv.weight.numel() >= 2**20
 
 
+class ReflectConv(DeepConv):
+    """A 3x3 convolution without bias whose border of one pixel is reflected; (B, C, H, W) -> (B, O, H / stride, W / stride)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, 3, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (1, 1, 1, 1), mode="reflect"))
+
+
 def numbered(start: int, *layers: nn.Module) -> nn.Sequential:
     """A Sequential whose first layer has index `start`: keeps published names where an index belonged to a layer without state."""
     return nn.Sequential(OrderedDict((str(start + i), layer) for i, layer in enumerate(layers)))
@@ -258,9 +274,10 @@ class Joint(nn.Sequential):
         return h
 
 
-def init_weights(network: nn.Module, truncated: bool) -> None:
+def init_weights(network: nn.Module, truncated: bool = False, linear: bool = True) -> None:
     """The released initialisation (the papers give none): weights N(0, 0.02), BatchNorm scale N(1, 0.02), biases of fully connected
-    layers and BatchNorm 0. `truncated` restricts convolution weights to two standard deviations, as the TensorFlow code does."""
+    layers and BatchNorm 0. `truncated` restricts convolution weights to two standard deviations, as StackGAN's TensorFlow code does;
+    without `linear` fully connected layers keep PyTorch's own, as in HDGAN."""
     if next(network.parameters()).is_meta:
         return  # there are no values, and drawing them would import a tenth of torch
     for module in network.modules():
@@ -269,7 +286,7 @@ def init_weights(network: nn.Module, truncated: bool) -> None:
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
             else:
                 nn.init.normal_(module.weight, 0.0, 0.02)
-        elif isinstance(module, nn.Linear):
+        elif isinstance(module, nn.Linear) and linear:
             nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

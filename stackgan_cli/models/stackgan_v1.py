@@ -86,7 +86,7 @@ class Stage1Generator(Generator):
     def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {"z": (batch, self.z_dim)}
         if self.ca_net is not None and self.ca_net.sampled:
-            shapes["eps1"] = (batch, self.ca_net.fc.out_features // 2)
+            shapes["eps1"] = (batch, self.ca_net.condition_dim)
         return shapes
 
     def forward(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> GeneratorOutput:
@@ -140,7 +140,7 @@ class Stage2Generator(Generator):
     def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         shapes = self.STAGE1_G.noise_shapes(batch)
         if self.ca_net is not None and self.ca_net.sampled:
-            shapes["eps2"] = (batch, self.ca_net.fc.out_features // 2)
+            shapes["eps2"] = (batch, self.ca_net.condition_dim)
         return shapes
 
     def forward(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> GeneratorOutput:
