@@ -1,190 +1,104 @@
-"""Seconds a training step of StackGAN-v1: ours against a plain transcription of the published PyTorch code's maths.
+"""Seconds a training step: ours against plain transcriptions of the released PyTorch steps (`benchmarks/plain`).
 
-    python benchmarks/train_step.py                       # both stages at the published sizes, batch 16 and 4
-    python benchmarks/train_step.py --stage 1 --gf 32 --df 16 --batch 64 --channels-last off
+    python benchmarks/train_step.py                                        # every model at its published sizes
+    python benchmarks/train_step.py --arch v2 hdgan --wrong-batch
+    python benchmarks/train_step.py --arch v1-stage1 --gf 32 --df 16 --batch 64 --channels-last off
 
-Both make the same step from the same weights: one generator forward, a discriminator step, a generator step, Adam for each. The
-transcription does it as the equations read: NCHW, up-sample and then convolve, text codes tiled and concatenated, every pass by
-itself, weight gradients of D computed in G's step as well, Adam as it comes. They take turns in one process, and the ratio is that
-of the best times, so a busy machine disturbs both alike. bf16 is measured after them, by itself.
+All sides make the same step from the same weights, on the same batch and noise: one generator forward, a step of every discriminator,
+a step of the generator, Adam for each. The losses of the first step must agree (to 1e-3, where both are in float32). Then the sides
+take turns in one process, so that a busy machine disturbs all alike, and ratios are those of the best times.
+
+Figures come out on stderr as they are measured, and on stdout at the end as a Markdown table. Floating-point operations are counted;
+those of the generator's forward with `arithmetic("fast")` on our side. `--wrong-batch` adds our step with mismatched images taken from
+the batch, one pass through every discriminator less: not the published sampling, and so a row of its own. On a GPU the plain step runs
+without TF32 and again with PyTorch's defaults, and there are the share of the measured rate of a bf16 matrix product and the peak
+memory of each side (its weights and optimisers, and what a step adds).
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import gc
 import platform
+import statistics
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
 import torch
-import torch.nn.functional as F
+from plain import Config, plain_generator, plain_step
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stackgan_cli.config.archs import StackGANv1
+from stackgan_cli import registry
+from stackgan_cli.config.archs import HDGAN, StackedConfig, StackGANv1, StackGANv2
 from stackgan_cli.config.schema import TrainConfig
-from stackgan_cli.models.stackgan_v1 import build_networks
+from stackgan_cli.data.feed import Feed
+from stackgan_cli.models.blocks import arithmetic
+from stackgan_cli.models.interface import Generator
 from stackgan_cli.objectives.base import Batch
-from stackgan_cli.objectives.matching import MatchingObjective
-from stackgan_cli.runtime import cpu_has_bf16
+from stackgan_cli.runtime import Noise, cpu_has_bf16, pick_device
 from stackgan_cli.training.loop import Trainer
 
-# -- the transcription: names and shapes of the published state dicts, so that both sides start from the same weights -----------------
+TOLERANCE = 1e-3
+ARCHS = ("v1-stage1", "v1-stage2", "v2", "hdgan")
 
 
-def conv3(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False)
+def config_of(arch: str, options: argparse.Namespace) -> Config:
+    """The published sizes, but for what the options change."""
+    sides = [side for side in (64, 128, 256) if side <= options.resolution]
+    kind: type[Config]
+    keys: dict[str, Any]
+    match arch:
+        case "v1-stage1":
+            kind, keys = StackGANv1, {"variant": "pytorch", "stage": 1, "resolution": 64}
+        case "v1-stage2":
+            kind, keys = StackGANv1, {"variant": "pytorch", "stage": 2, "resolution": 256}
+        case "v2":
+            kind, keys = StackGANv2, {"branches": sides}
+        case _:
+            kind, keys = HDGAN, {"resolution": sides[-1], "scales": sides}
+    sizes = {"gf_dim": options.gf, "df_dim": options.df, "width": options.width, "discriminator_width": options.df}
+    return kind.model_validate(keys | {key: size for key, size in sizes.items() if size and key in kind.model_fields})
 
 
-def up(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Upsample(scale_factor=2), conv3(inputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU())
+def random_batch(config: Config, size: int, device: torch.device) -> Batch:
+    """Mismatched images are those of the batch, moved one place on: both ways of taking them have the same losses."""
+    order = torch.arange(size, device=device).roll(1)
+    sides = config.sides if isinstance(config, StackedConfig) else (config.resolution,)
+    images = {side: (torch.rand(size, side, side, 3, device=device) * 2 - 1).permute(0, 3, 1, 2) for side in sides}
+    wrong = {side: each[order].contiguous(memory_format=torch.channels_last) for side, each in images.items()}
+    return Batch(images=images, text=torch.randn(size, config.text_dim, device=device), wrong_images=wrong, wrong_order=order)
 
 
-def down(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+# -- the two players -------------------------------------------------------------------------------------------------------------------
 
 
-def same(inputs: int, outputs: int) -> list[nn.Module]:
-    return [conv3(inputs, outputs), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+class Player(Protocol):
+    def run_step(self) -> None: ...
+
+    def losses(self) -> dict[str, float]:
+        """Losses of the first step by player, if that is all that was run."""
+        ...
 
 
-def tile(code: Tensor, side: int) -> Tensor:
-    return code[:, :, None, None].repeat(1, 1, side, side)
+class Plain:
+    def __init__(self, config: Config, networks: Mapping[str, nn.Module], batch: Batch) -> None:
+        assert batch.text is not None
+        self.step, self.size, self.device = plain_step(config, networks, batch), batch.size, batch.text.device
+        self.draw_noise = meta_generator(config).draw_noise
+        self.steps, self.latest = 0, dict[str, Tensor]()
 
+    def run_step(self) -> None:
+        # The key that the training loop draws with.
+        self.latest = self.step(self.draw_noise(self.size, Noise(0, "noise", self.steps, 0, 0, device=self.device)))
+        self.steps += 1
 
-class PlainConditioning(nn.Module):
-    def __init__(self, text_dim: int, dim: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(text_dim, 2 * dim)
-
-    def forward(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mu, logvar = F.relu(self.fc(text)).chunk(2, 1)
-        return mu + torch.exp(0.5 * logvar) * torch.randn_like(mu), mu, logvar
-
-
-class PlainStage1(nn.Module):
-    def __init__(self, c: StackGANv1) -> None:
-        super().__init__()
-        self.z_dim, self.width = c.z_dim, 8 * c.gf_dim
-        self.ca_net = PlainConditioning(c.text_dim, c.condition_dim)
-        units = 16 * self.width
-        self.fc = nn.Sequential(nn.Linear(c.z_dim + c.condition_dim, units, bias=False), nn.BatchNorm1d(units), nn.ReLU())
-        widths = [self.width // 2**i for i in range(5)]
-        for i in range(4):
-            self.add_module(f"upsample{i + 1}", up(widths[i], widths[i + 1]))
-        self.img = nn.Sequential(conv3(widths[4], 3), nn.Tanh())
-
-    def forward(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        code, mu, logvar = self.ca_net(text)
-        h = self.fc(torch.cat([torch.randn(len(text), self.z_dim), code], 1)).view(-1, self.width, 4, 4)
-        for i in range(4):
-            h = self.get_submodule(f"upsample{i + 1}")(h)
-        return self.img(h), mu, logvar
-
-
-class PlainResidual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.block = nn.Sequential(conv3(width, width), nn.BatchNorm2d(width), nn.ReLU(), conv3(width, width), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.block(x))
-
-
-class PlainStage2(nn.Module):
-    def __init__(self, c: StackGANv1) -> None:
-        super().__init__()
-        self.STAGE1_G = PlainStage1(c).requires_grad_(False)
-        self.ca_net = PlainConditioning(c.text_dim, c.condition_dim)
-        gf, width = c.gf_dim, 4 * c.gf_dim
-
-        def down_relu(inputs: int, outputs: int) -> list[nn.Module]:
-            return [nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-
-        self.encoder = nn.Sequential(conv3(3, gf), nn.ReLU(), *down_relu(gf, 2 * gf), *down_relu(2 * gf, width))
-        self.hr_joint = nn.Sequential(conv3(width + c.condition_dim, width), nn.BatchNorm2d(width), nn.ReLU())
-        self.residual = nn.Sequential(*(PlainResidual(width) for _ in range(c.residual_blocks)))
-        widths = [width // 2**i for i in range(5)]
-        for i in range(4):
-            self.add_module(f"upsample{i + 1}", up(widths[i], widths[i + 1]))
-        self.img = nn.Sequential(conv3(widths[4], 3), nn.Tanh())
-
-    def forward(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        first = self.STAGE1_G(text)[0].detach()
-        code, mu, logvar = self.ca_net(text)
-        h = self.encoder(first)
-        h = self.residual(self.hr_joint(torch.cat([h, tile(code, h.shape[-1])], 1)))
-        for i in range(4):
-            h = self.get_submodule(f"upsample{i + 1}")(h)
-        return self.img(h), mu, logvar
-
-
-class PlainHead(nn.Module):
-    def __init__(self, width: int, condition_dim: int) -> None:
-        super().__init__()
-        joint = same(width + condition_dim, width) if condition_dim else []
-        self.outlogits = nn.Sequential(*joint, nn.Conv2d(width, 1, 4, 4))
-
-    def forward(self, features: Tensor, mu: Tensor | None = None) -> Tensor:
-        if mu is not None:
-            features = torch.cat([features, tile(mu, 4)], 1)
-        return self.outlogits(features).view(-1)
-
-
-class PlainDiscriminator(nn.Module):
-    def __init__(self, c: StackGANv1) -> None:
-        super().__init__()
-        df = c.df_dim
-        trunk = [nn.Conv2d(3, df, 4, 2, 1, bias=False), nn.LeakyReLU(0.2), *down(df, 2 * df), *down(2 * df, 4 * df), *down(4 * df, 8 * df)]
-        if c.stage == 2:
-            trunk += [*down(8 * df, 16 * df), *down(16 * df, 32 * df), *same(32 * df, 16 * df), *same(16 * df, 8 * df)]
-            self.get_uncond_logits = PlainHead(8 * df, 0)
-        self.encode_img = nn.Sequential(*trunk)
-        self.get_cond_logits = PlainHead(8 * df, c.condition_dim)
-
-
-def plain_step(config: StackGANv1, networks: dict[str, nn.Module], batch: Batch) -> Callable[[], tuple[Tensor, Tensor]]:
-    """The step of the published trainer; returns its losses (d, g)."""
-    g: nn.Module = PlainStage1(config) if config.stage == 1 else PlainStage2(config)
-    d = PlainDiscriminator(config)
-    g.load_state_dict(networks["generator"].state_dict())
-    d.load_state_dict(networks["discriminator"].state_dict())
-    d_adam = torch.optim.Adam(d.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    g_adam = torch.optim.Adam([p for p in g.parameters() if p.requires_grad], lr=2e-4, betas=(0.5, 0.999))
-    real_images, text = batch.images[config.resolution].contiguous(), batch.text
-    bce = F.binary_cross_entropy_with_logits
-
-    def step() -> tuple[Tensor, Tensor]:
-        fake_images, mu, logvar = g(text)
-        ones, zeros, mean = torch.ones(len(mu)), torch.zeros(len(mu)), mu.detach()
-        d.zero_grad()
-        real, fake = d.encode_img(real_images), d.encode_img(fake_images.detach())
-        real_loss = bce(d.get_cond_logits(real, mean), ones)
-        wrong_loss = bce(d.get_cond_logits(real[:-1], mean[1:]), zeros[1:])
-        fake_loss = bce(d.get_cond_logits(fake, mean), zeros)
-        if config.stage == 1:
-            d_loss = real_loss + 0.5 * (fake_loss + wrong_loss)
-        else:
-            real_loss = (real_loss + bce(d.get_uncond_logits(real), ones)) / 2
-            d_loss = real_loss + (fake_loss + wrong_loss + bce(d.get_uncond_logits(fake), zeros)) / 3
-        d_loss.backward()
-        d_adam.step()
-        g.zero_grad()
-        fake = d.encode_img(fake_images)
-        g_loss = bce(d.get_cond_logits(fake, mean), ones)
-        if config.stage == 2:
-            g_loss = g_loss + bce(d.get_uncond_logits(fake), ones)
-        kl = -0.5 * torch.mean(1 + logvar - mu.pow(2) - logvar.exp())
-        g_loss = g_loss + 2.0 * kl
-        g_loss.backward()
-        g_adam.step()
-        return d_loss.detach(), g_loss.detach()
-
-    return step
-
-
-# -- ours: the loop of the product, fed with one batch --------------------------------------------------------------------------------
+    def losses(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.latest.items()}
 
 
 @dataclass
@@ -201,75 +115,213 @@ class OneBatch:
         return self.contents
 
 
-def our_step(config: StackGANv1, networks: dict[str, nn.Module], batch: Batch, precision: str, channels_last: str) -> Trainer:
-    copies = build_networks(config)
-    for name, network in networks.items():
-        copies[name].load_state_dict(network.state_dict())
-    train = TrainConfig(steps=1, batch_size=batch.size, precision=precision, channels_last=channels_last)
-    feed = OneBatch(batch, batch.size)
-    return Trainer(MatchingObjective(config, copies), feed, train, device=torch.device("cpu"))  # type: ignore[arg-type]
+class Ours:
+    """The loop of the product, fed with one batch."""
+
+    def __init__(self, config: Config, networks: Mapping[str, nn.Module], batch: Batch, **settings: Any) -> None:
+        assert batch.text is not None
+        objective = registry.find(config.arch).objective(config, copy.deepcopy(dict(networks)))
+        train = TrainConfig(steps=1, batch_size=batch.size, **settings)
+        self.trainer = Trainer(objective, cast(Feed, OneBatch(batch, batch.size)), train, device=batch.text.device)
+
+    def run_step(self) -> None:
+        self.trainer.run_step()
+
+    def losses(self) -> dict[str, float]:
+        return self.trainer.meters.read()
 
 
-def seconds(step: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    step()
-    return time.perf_counter() - started
+# -- measuring -------------------------------------------------------------------------------------------------------------------------
 
 
-def interleaved(sides: dict[str, Callable[[], object]], steps: int) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Seconds of each of `steps` steps of every side, taken in turns, and the FLOPs of the step before them."""
-    flops = {}
-    for name, step in sides.items():
+@dataclass(eq=False)
+class Side:
+    """A way to make the step, and what was measured of it. `exact`: in float32, so that its losses must be the plain step's."""
+
+    name: str
+    make: Callable[[], Player]
+    exact: bool = True
+    tf32: bool = False
+    flops: int = 0
+    resident: int = 0
+    peak: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def start(self, device: torch.device) -> dict[str, float]:
+        """Make the player and its first step; returns the losses, and counts operations and the bytes that stay between steps."""
+        before = allocated(device)
+        self.player = self.make()
         with FlopCounterMode(display=False) as counter:
-            step()
-        flops[name] = counter.get_total_flops()
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(steps):
-        for name, step in sides.items():
-            times[name].append(seconds(step))
-    return times, flops
+            self.run(device)
+        self.flops, self.resident = counter.get_total_flops(), allocated(device) - before
+        return self.player.losses()
+
+    def run(self, device: torch.device) -> float:
+        """Seconds of one step; on a GPU notes its peak of memory too."""
+        torch.backends.cudnn.allow_tf32 = self.tf32
+        before = allocated(device)
+        started = time.perf_counter()
+        self.player.run_step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        took = time.perf_counter() - started
+        if device.type == "cuda":
+            self.peak = max(self.peak, torch.cuda.max_memory_allocated() - before + self.resident)
+        return took
 
 
-def measure(stage: int, options: argparse.Namespace) -> None:
+def allocated(device: torch.device) -> int:
+    """Bytes in use on a GPU, whose work is waited for and whose peak is set back; 0 on the CPU."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def sides_of(config: Config, size: int, options: argparse.Namespace, device: torch.device) -> list[Side]:
+    networks = registry.find(config.arch).build(config)
+    batch = random_batch(config, size, device)
+    gpu = device.type == "cuda"
+
+    def plain() -> Player:
+        return Plain(config, networks, batch)
+
+    def ours(config: Config, precision: str) -> Callable[[], Player]:
+        return lambda: Ours(config, networks, batch, precision=precision, channels_last=options.channels_last)
+
+    precisions = ["fp32", "bf16"] if options.bf16 and (gpu or cpu_has_bf16()) else ["fp32"]
+    sides = [Side("plain", plain)]
+    if gpu:
+        sides.append(Side("plain, TF32 convolutions", plain, exact=False, tf32=True))
+    ways = {"ours": config}
+    if options.wrong_batch and isinstance(config, StackedConfig):
+        ways["ours, wrong pairs of the batch"] = config.model_copy(update={"wrong_pairs": "batch"})
+    for name, ours_config in ways.items():
+        for precision in precisions:
+            exact = precision == "fp32"
+            sides.append(Side(f"{name}, {precision}", ours(ours_config, precision), exact=exact, tf32=not exact))
+    return sides
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def start_all(sides: list[Side], device: torch.device) -> None:
+    """The first step of every side. Ends the program when one in float32 has other losses than the plain step."""
+    expected = sides[0].start(device)
+    say("  first losses: " + ", ".join(f"{name} {value:.6f}" for name, value in expected.items()))
+    for side in sides[1:]:
+        found = side.start(device)
+        difference = max(abs(found[name] - value) / abs(value) for name, value in expected.items())
+        say(f"  {side.name}: differ by {difference:.1e} at most")
+        if side.exact and not difference <= TOLERANCE:
+            raise SystemExit(f"{side.name} does not make the plain step: its losses are { {name: found[name] for name in expected} }")
+
+
+def meta_generator(config: Config) -> Generator:
+    with torch.device("meta"):
+        return cast(Generator, registry.find(config.arch).build(config)["generator"])
+
+
+def generator_flops(config: Config, size: int) -> dict[bool, int]:
+    """Operations of the generator's forward on `size` images, by whether it is the plain one."""
+    ours = meta_generator(config)
+    noise = {name: torch.empty(shape, device="meta") for name, shape in ours.noise_shapes(size).items()}
+    text = torch.empty(size, config.text_dim, device="meta")
+    found = {}
+    for is_plain, network in ((True, plain_generator(config).to("meta")), (False, ours)):
+        with torch.no_grad(), arithmetic("fast"), FlopCounterMode(display=False) as counter:
+            network(text, noise)
+        found[is_plain] = counter.get_total_flops()
+    return found
+
+
+def matmul_rate(side: int = 8192, rounds: int = 20) -> float:
+    """Operations a second of a bf16 matrix product on the GPU, the best of `rounds`."""
+    a, b = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    best = 0.0
+    for _ in range(rounds):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(5):
+            a @ b
+        torch.cuda.synchronize()
+        best = max(best, 5 * 2 * side**3 / (time.perf_counter() - started))
+    return best
+
+
+def measure(arch: str, size: int, options: argparse.Namespace, device: torch.device, rate: float | None) -> list[dict[str, str]]:
+    """Rows of the table: one a side."""
     torch.manual_seed(0)
-    resolution, size = (64, options.batch or 16) if stage == 1 else (256, options.batch or 4)
-    config = StackGANv1(variant="pytorch", stage=stage, resolution=resolution, gf_dim=options.gf, df_dim=options.df)
-    networks = build_networks(config)
-    images = (torch.rand(size, resolution, resolution, 3) * 2 - 1).permute(0, 3, 1, 2)
-    batch = Batch(images={resolution: images}, text=torch.randn(size, config.text_dim))
-    sides: dict[str, Callable[[], object]] = {
-        "plain": plain_step(config, networks, batch),
-        "ours": our_step(config, networks, batch, "fp32", options.channels_last).run_step,
-    }
-    times, flops = interleaved(sides, options.steps)
-    del sides
-    if options.bf16 and cpu_has_bf16():
-        alone = {"ours bf16": our_step(config, networks, batch, "bf16", options.channels_last).run_step}
-        for found, more in zip((times, flops), interleaved(alone, options.steps), strict=True):
-            found.update(more)  # type: ignore[arg-type]
-    print(f"Stage-{'I' * stage}, {resolution} px, batch {size}, gf {options.gf}, df {options.df}, best of {options.steps} steps")
-    for name, each in times.items():
-        best, median = min(each), sorted(each)[len(each) // 2]
-        rate, work = f"{size / best:7.2f} images/s (median {size / median:.2f})", f"{flops[name] / size / 1e9:6.1f} GFLOP/image"
-        print(f"  {name:9s} {best:7.3f} s a step, {rate}, {work}, {min(times['plain']) / best:.2f} x plain", flush=True)
+    config = config_of(arch, options)
+    resolution = config.sides[-1] if isinstance(config, StackedConfig) else config.resolution
+    step = f"{arch}, {resolution} px, batch {size}"
+    say(step)
+    sides = sides_of(config, size, options, device)
+    start_all(sides, device)
+    for side in sides * (options.warm_up - 1):
+        side.run(device)
+    for side in sides * options.steps:
+        side.seconds.append(side.run(device))
+    generator = generator_flops(config, size)
+
+    rows = []
+    plain = [side for side in sides if side.name.startswith("plain")]
+    for side in sides:
+        best = min(side.seconds)
+        row = {"step": step, "side": side.name, "best s": f"{best:.3f}", "median s": f"{statistics.median(side.seconds):.3f}"}
+        row["images/s"] = f"{size / best:.2f}"
+        row |= {f"x {reference.name}": f"{min(reference.seconds) / best:.2f}" for reference in plain}
+        row["GFLOP/image, step"] = f"{side.flops / size / 1e9:.1f}"
+        row["GFLOP/image, G forward"] = f"{generator[side in plain] / size / 1e9:.2f}"
+        if rate is not None:
+            row["of matmul rate"] = f"{100 * side.flops / best / rate:.1f} %"
+            row["peak GiB"] = f"{side.peak / 2**30:.2f}"
+        say("  " + ", ".join(f"{name} {value}" for name, value in row.items() if name not in ("step", "side")) + f": {side.name}")
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stage", type=int, choices=(1, 2), help="only this stage")
-    parser.add_argument("--steps", type=int, default=9)
-    parser.add_argument("--batch", type=int, help="default 16 for Stage-I, 4 for Stage-II")
-    parser.add_argument("--gf", type=int, default=128)
-    parser.add_argument("--df", type=int, default=64)
+    parser.add_argument("--arch", nargs="+", choices=ARCHS, default=ARCHS)
+    parser.add_argument("--steps", type=int, default=9, help="timed steps of each side")
+    parser.add_argument("--warm-up", type=int, help="steps before them; default 1 on the CPU, 3 on a GPU")
+    parser.add_argument("--batch", type=int, nargs="+", help="default 24 and 64 on a GPU; on the CPU 16 for v1-stage1, else 4")
+    parser.add_argument("--wrong-batch", action="store_true", help="v2, hdgan: also our step with wrong pairs of the batch")
+    parser.add_argument("--gf", type=int, help="generator width; published: 128 for v1, 64 for v2")
+    parser.add_argument("--df", type=int, help="discriminator width; published: 64, hdgan 128")
+    parser.add_argument("--width", type=int, help="hdgan's width; published: 128")
+    parser.add_argument("--resolution", type=int, choices=(64, 128, 256), default=256, help="finest side of v2 and hdgan")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--channels-last", choices=("auto", "on", "off"), default="auto")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads")
-    for stage in (1, 2) if options.stage is None else (options.stage,):
-        measure(stage, options)
+    device = pick_device(options.device)
+    gpu = device.type == "cuda"
+    options.warm_up = options.warm_up or (3 if gpu else 1)
+    rate = matmul_rate() if gpu else None
+    where = (
+        torch.cuda.get_device_name(device) if gpu else f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    )
+    machine = f"torch {torch.__version__}, {where}" + (f", bf16 matmul {rate / 1e12:.0f} TFLOP/s" if rate else "")
+    say(machine)
+
+    rows = []
+    for arch in options.arch:
+        for size in options.batch or ((24, 64) if gpu else (16,) if arch == "v1-stage1" else (4,)):
+            rows += measure(arch, size, options, device, rate)
+            gc.collect()
+            if gpu:
+                torch.cuda.empty_cache()
+    print(f"{machine}; best and median of {options.steps} steps\n")
+    for line in (rows[0].keys(), ["---"] * len(rows[0]), *(row.values() for row in rows)):
+        print(f"| {' | '.join(line)} |")
 
 
 if __name__ == "__main__":
