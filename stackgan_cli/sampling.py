@@ -127,7 +127,16 @@ class Sampler:
             raise UsageError("this model is unconditional: it takes no captions", where=self.weights.path)
         return torch.from_numpy(self.encoder.encode(captions, device=self.device)).to(self.device)
 
-    def sample(self, captions: Sequence[str] | None, seeds: Sequence[int], *, mean: bool = False) -> dict[int, np.ndarray]:
-        """One image a seed (caption i with seed i): {side: uint8 (N, side, side, 3)}, coarse to fine."""
+    @property
+    def num_classes(self) -> int | None:
+        """How many labels a class-conditional model knows; None for any other."""
+        return getattr(self.weights.config.model, "num_classes", None)
+
+    def sample(
+        self, captions: Sequence[str] | None, seeds: Sequence[int], *, labels: Sequence[int] | None = None, mean: bool = False
+    ) -> dict[int, np.ndarray]:
+        """One image a seed (caption or label i with seed i): {side: uint8 (N, side, side, 3)}, coarse to fine."""
         text = None if captions is None else self.vectors(captions)
+        if labels is not None:
+            text = torch.tensor(labels, dtype=torch.int64, device=self.device)
         return render(self.generator, text, seeds, device=self.device, mean=mean)

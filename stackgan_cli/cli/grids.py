@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SampleGrids:
-    """`text` is (rows * columns, T), or None for a model without captions; `captions` is None likewise."""
+    """`text` is (rows * columns, T), or class labels, or None for a model without captions; `captions` is None likewise."""
 
     job: Job
     text: Tensor | None
@@ -28,6 +28,10 @@ class SampleGrids:
         import torch
 
         samples = job.run.config.samples
+        num_classes = getattr(job.run.config.model, "num_classes", None)
+        if num_classes is not None:
+            labels = torch.arange(min(samples.rows, num_classes))
+            return cls(job, labels.repeat_interleave(samples.columns), [f"class {label}" for label in labels.tolist()])
         if job.vectors is None:
             return cls(job, None, None)
         if samples.captions and job.text_encoder is not None:

@@ -29,10 +29,11 @@ def slug(text: str) -> str:
 
 @dataclass
 class Pictures:
-    """Pictures in rows of `count`, a row a caption: {side: uint8 (N, side, side, 3)}, by ascending side."""
+    """Pictures in rows of `count`, a row a caption or label: {side: uint8 (N, side, side, 3)}, by ascending side."""
 
     sampler: Sampler
     captions: list[str] | None
+    labels: list[int] | None
     seeds: list[int]
     count: int
     images: dict[int, np.ndarray]
@@ -45,36 +46,37 @@ class Pictures:
         sampler: Sampler,
         captions: Sequence[str],
         *,
+        labels: Sequence[int],
         count: int,
         seed: int,
         stage: str | None,
+        scale: str,
         fixed_noise: bool,
         mean: bool,
     ) -> Pictures:
         """Draw `count` pictures a caption. Seeds count up from `seed` (from row to row too, unless `fixed_noise`).
 
-        Raises UsageError for captions without a text encoder and for a stage that the model does not have.
+        Raises UsageError for captions or labels that the model does not take, and for a stage or scale that it does not have.
         """
         texts: list[str] | None = None
-        if sampler.encoder is None:
-            if captions:
-                raise UsageError("this model is unconditional: it takes no captions", where=sampler.weights.path)
-        else:
+        classes: list[int] | None = None
+        if captions and sampler.encoder is None:
+            what = "is conditional on classes: give --label" if sampler.num_classes else "is unconditional: it takes no captions"
+            raise UsageError(f"this model {what}", where=sampler.weights.path)
+        if sampler.num_classes is not None:
+            classes = _checked_labels(labels, sampler.num_classes)
+        elif labels:
+            raise UsageError("this model takes no class labels", where=sampler.weights.path, hint="leave out --label")
+        elif sampler.encoder is not None:
             texts = list(captions) or _held_out(session, sampler)
             _say_what_is_not_read(session, sampler, texts)
-        rows = len(texts) if texts is not None else 1
+        rows = len(texts or classes or [None])
         seeds = [seed + number + (0 if fixed_noise else row * count) for row in range(rows) for number in range(count)]
         repeated = None if texts is None else [text for text in texts for _ in range(count)]
-        images = sampler.sample(repeated, seeds, mean=mean)
-        sides = sorted(images)
-        if stage == "2" and len(sides) == 1:
-            raise UsageError(
-                f"these weights have one stage, of {sides[0]} px",
-                where=sampler.weights.path,
-                hint="use --stage 1, or the run of a Stage-II",
-            )
-        kept = {"1": sides[:1], "both": sides}.get(stage or "", sides[-1:])
-        return cls(sampler, texts, seeds, count, {side: images[side] for side in kept}, mean)
+        repeated_labels = None if classes is None else [label for label in classes for _ in range(count)]
+        images = sampler.sample(repeated, seeds, labels=repeated_labels, mean=mean)
+        kept = _kept_sides(sorted(images), stage, scale, sampler.weights.path)
+        return cls(sampler, texts, classes, seeds, count, {side: images[side] for side in kept}, mean)
 
     def write(self, folder: Path, *, with_grid: bool) -> dict[str, Any]:
         """Write everything into `folder`; returns the sidecar's content with the paths."""
@@ -85,14 +87,17 @@ class Pictures:
         entries: list[dict[str, Any]] = []
         for number, seed in enumerate(self.seeds):
             caption = None if self.captions is None else self.captions[number // self.count]
+            label = None if self.labels is None else self.labels[number // self.count]
             for side, images in self.images.items():
-                name = f"{number:04d}-{slug(caption or 'picture')}-seed{seed}-{side}px.png"
+                name = f"{number:04d}-{slug(caption or _label_name(label) or 'picture')}-seed{seed}-{side}px.png"
                 save_png(folder / name, images[number])
-                entries.append({"file": name, "caption": caption, "seed": seed, "side": side, "command": self._again(caption, seed, side)})
+                again = self._again(caption, label, seed, side)
+                entries.append({"file": name, "caption": caption, "label": label, "seed": seed, "side": side, "command": again})
         grids = []
         for side, images in self.images.items() if with_grid else ():
             path = folder / (f"grid-{side}px.png" if len(self.images) > 1 else "grid.png")
-            save_png(path, grid(images, self.count, self.captions))
+            names = self.captions if self.labels is None else [_label_name(label) for label in self.labels]
+            save_png(path, grid(images, self.count, names))
             grids.append(str(path))
         facts = {
             "stackgan": __version__,
@@ -106,13 +111,35 @@ class Pictures:
         write_json(folder / "samples.json", facts)
         return {**facts, "folder": str(folder), "grid": "\n".join(grids), "sidecar": str(folder / "samples.json")}
 
-    def _again(self, caption: str | None, seed: int, side: int) -> str:
+    def _again(self, caption: str | None, label: int | None, seed: int, side: int) -> str:
         """The command that makes one picture again."""
         words = ["stackgan", "sample", *([caption] if caption is not None else []), "--weights", str(self.sampler.weights.path)]
         words += ["--seed", str(seed), "--count", "1", *(["--mean"] if self.mean else [])]
-        if len(self.images) > 1 and side == min(self.images):
-            words += ["--stage", "1"]
+        words += ["--label", str(label)] if label is not None else []
+        words += ["--scale", str(side)]
         return shlex.join(words)
+
+
+def _label_name(label: int | None) -> str:
+    return "" if label is None else f"class {label}"
+
+
+def _checked_labels(labels: Sequence[int], num_classes: int) -> list[int]:
+    wrong = [label for label in labels if not 0 <= label < num_classes]
+    if wrong:
+        raise UsageError(f"there is no class {wrong[0]}", where="--label", hint=f"0 to {num_classes - 1}")
+    return list(labels) or list(range(min(HELD_OUT, num_classes)))
+
+
+def _kept_sides(sides: list[int], stage: str | None, scale: str, where: Path) -> list[int]:
+    """Which of the model's sides to keep; `stage` is 1, 2, both or None, `scale` a side, all or empty."""
+    if stage == "2" and len(sides) == 1:
+        raise UsageError(f"these weights have one stage, of {sides[0]} px", where=where, hint="use --stage 1, or the run of a Stage-II")
+    if scale and scale != "all" and scale not in map(str, sides):
+        raise UsageError(f"these weights make no pictures of {scale} px", where=where, hint=f"--scale {'|'.join(map(str, sides))}|all")
+    if stage == "both" or scale == "all":
+        return sides
+    return sides[:1] if stage == "1" else [int(scale)] if scale else sides[-1:]
 
 
 def _held_out(session: Session, sampler: Sampler) -> list[str]:

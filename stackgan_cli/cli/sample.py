@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EPILOG = examples(
     'stackgan sample "a red bird with black wings"',
     'stackgan sample "a yellow bird" "a blue bird" --count 8 --fixed-noise',
-    "stackgan sample --file examples/captions.txt --stage both --output pictures",
+    "stackgan sample --file examples/captions.txt --scale all --output pictures",
 )
 
 
@@ -38,7 +38,9 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="Pictures a caption.")] = 4,
     grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Also one picture with all of them and the captions.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture; the next has the next seed.")] = 0,
-    stage: Annotated[Stage | None, typer.Option(help="Which stage's pictures. Default: the last.", show_default=False)] = None,
+    stage: Annotated[Stage | None, typer.Option(help="StackGAN-v1: which stage's pictures. Default: the last.", show_default=False)] = None,
+    scale: Annotated[str, typer.Option(help="Which side's pictures, e.g. 64, or all. Default: the largest.", show_default=False)] = "",
+    label: Annotated[list[int] | None, typer.Option(help="Class-conditional models: a class, may be repeated.", show_default=False)] = None,
     fixed_noise: Annotated[bool, typer.Option("--fixed-noise", help="The same noise for every caption.")] = False,
     mean: Annotated[bool, typer.Option("--mean", help="No noise in the conditioning.")] = False,
     output: Annotated[Path | None, typer.Option(help="Folder. Default: a new one in samples/.", show_default=False)] = None,
@@ -54,11 +56,22 @@ def sample(
     session = session_of(ctx)
     if run and weights is not None:
         raise UsageError("give --run or --weights, not both")
+    if stage is not None and scale:
+        raise UsageError("give --stage or --scale, not both")
     texts = [*(captions or []), *(read_captions(file) if file is not None else [])]
     source = weights or _weights_of(session, run)
     sampler = Sampler.load(source, pick_device(device), text_encoder=text_encoder, force=force)
     pictures = Pictures.draw(
-        session, sampler, texts, count=count, seed=seed, stage=stage and stage.value, fixed_noise=fixed_noise, mean=mean
+        session,
+        sampler,
+        texts,
+        labels=label or [],
+        count=count,
+        seed=seed,
+        stage=stage and stage.value,
+        scale=scale,
+        fixed_noise=fixed_noise,
+        mean=mean,
     )
     facts = pictures.write(output or _new_folder(session, source), with_grid=grid)
     session.result(facts, "\n".join(filter(None, [facts["grid"], facts["sidecar"]])))

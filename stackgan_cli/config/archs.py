@@ -20,6 +20,9 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    SHARED_WITH_STAGE1: ClassVar[tuple[str, ...]] = ()
+    """Keys of a Stage-II model that its Stage-I has to agree with."""
+
 
 class VariantConfig(Frozen):
     """A model whose defaults come from `VARIANTS[variant]`; explicit keys win."""
@@ -44,6 +47,10 @@ class StackGANv1(VariantConfig):
         "pytorch": {"wrong_pairs": "shift", "wrong_weight": 0.5, "kl_weight": 2.0, "captions_per_embedding": 1, "fresh_noise": False},
         "tensorflow": {"wrong_pairs": "image", "wrong_weight": 0.5, "kl_weight": 2.0, "captions_per_embedding": 4, "fresh_noise": True},
     }
+
+    SHARED_WITH_STAGE1: ClassVar[tuple[str, ...]] = (
+        *("variant", "conditional", "text_dim", "condition_dim", "z_dim", "gf_dim", "df_dim", "conditioning_augmentation"),
+    )
 
     arch: Literal["stackgan-v1"] = "stackgan-v1"
     variant: Literal["paper", "pytorch", "tensorflow"] = "paper"
@@ -235,6 +242,10 @@ class HDGAN(StackedConfig):
         },
     }
 
+    SHARED_WITH_STAGE1: ClassVar[tuple[str, ...]] = (
+        *("variant", "text_dim", "condition_dim", "z_dim", "width", "discriminator_width", "resolution", "scales", "residual_blocks"),
+    )
+
     arch: Literal["hdgan"] = "hdgan"
     variant: Literal["released", "paper"] = "released"
     adversarial: Literal["bce", "least-squares"] = "least-squares"
@@ -247,7 +258,9 @@ class HDGAN(StackedConfig):
     scales: tuple[Literal[64, 128, 256], ...] = (64, 128, 256)
     """Scales of Stage-I that make an image and have a discriminator; the last is `resolution`."""
     width: PositiveInt = 128
-    """Channels at 128 px (`hid_dim` of the released code); 8 times as many at 4x4."""
+    """Channels at 128 px (`hid_dim` of the released code); 8 times as many at 4x4. The discriminators' codes have 4 times as many."""
+    discriminator_width: PositiveInt = 128
+    """Channels of the first layer of the 64-px discriminator; half as many at twice the side."""
     residual_blocks: Annotated[int, Field(ge=1, le=16)] = 1
     """Residual blocks at each resolution (K of the paper)."""
     patches: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 5, 5)
@@ -263,8 +276,9 @@ class HDGAN(StackedConfig):
     def _check(self) -> HDGAN:
         if not self.scales or list(self.scales) != sorted(set(self.scales)) or self.scales[-1] != self.resolution:
             raise ValueError(f"scales: must be ascending and end with the resolution ({self.resolution})")
-        if self.width % 8:
-            raise ValueError(f"width: must be a multiple of 8, not {self.width}")
+        for key in ("width", "discriminator_width"):
+            if getattr(self, key) % 8:
+                raise ValueError(f"{key}: must be a multiple of 8, not {getattr(self, key)}")
         if self.condition_detached or self.discriminator_sees != "text":
             raise ValueError("discriminator_sees: HDGAN's discriminators see 'text', to which nothing flows back")
         if self.color_weight and len(self.sides) < 2:

@@ -200,6 +200,12 @@ class Cache:
             raise DataError("holds images of different sizes (fit 'keep')", where=self.path, hint="prepare it again with --fit squash")
         return self._pixels
 
+    def kept_images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fit 'keep': all bytes of the images one after the other (a read-only memmap), each one's first byte (N,), and height and
+        width (N, 2)."""
+        assert self._image_offsets is not None and self._image_sizes is not None
+        return self._pixels, self._image_offsets[:-1], self._image_sizes
+
     def image(self, row: int) -> np.ndarray:
         """uint8 (H, W, 3) of one image, whatever the layout."""
         if self._image_offsets is None or self._image_sizes is None:

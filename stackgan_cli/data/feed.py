@@ -57,6 +57,36 @@ class ImageStore(Protocol):
     def crops(self, crops: Crops, size: int) -> Tensor: ...
 
 
+class KeptImages:
+    """Images of their own aspect, one after the other in a flat array of bytes: host memory, the file, or GPU memory."""
+
+    def __init__(self, pixels: np.ndarray, starts: np.ndarray, sizes: np.ndarray, device: torch.device, on_device: bool) -> None:
+        self.pixels, self.starts, self.sizes, self.device = pixels, starts, sizes, device
+        self.resident = torch.from_numpy(pixels).to(device) if on_device else None
+
+    def crops(self, crops: Crops, size: int) -> Tensor:
+        if self.resident is not None:
+            return self._gathered(crops, size)
+        out = np.empty((len(crops.rows), size, size, 3), np.uint8)
+        for i, (row, top, left, flip) in enumerate(zip(crops.rows, crops.top, crops.left, crops.flip, strict=True)):
+            height, width = self.sizes[row]
+            image = self.pixels[self.starts[row] : self.starts[row] + height * width * 3].reshape(height, width, 3)
+            window = image[top : top + size, left : left + size]
+            out[i] = window[:, ::-1] if flip else window
+        return send(out, self.device)
+
+    def _gathered(self, crops: Crops, size: int) -> Tensor:
+        assert self.resident is not None
+        widths = self.sizes[crops.rows, 1].astype(np.int64)
+        first = self.starts[crops.rows] + (crops.top * widths + crops.left) * 3
+        first, stride, flip = send(np.stack([first, 3 * widths, crops.flip]), self.device)
+        span = torch.arange(size, device=self.device)
+        columns = torch.where(flip[:, None] == 1, size - 1 - span, span) * 3
+        channels = torch.arange(3, device=self.device)
+        index = first[:, None, None] + stride[:, None, None] * span[:, None] + columns[:, None, :]
+        return self.resident[index[..., None] + channels]
+
+
 class HostImages:
     """Rows of an array in memory or of a memmap; the crop is sliced image by image (on a CPU faster than one gather)."""
 
@@ -71,10 +101,7 @@ class HostImages:
                 image = reduce_images(image[None], self.load)[0]
             window = image[top : top + size, left : left + size]
             out[i] = window[:, ::-1] if flip else window
-        tensor = torch.from_numpy(out)
-        if self.device.type == "cuda":
-            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor
+        return send(out, self.device)
 
 
 class DeviceImages:
@@ -85,10 +112,7 @@ class DeviceImages:
 
     def crops(self, crops: Crops, size: int) -> Tensor:
         device = self.images.device
-        host = torch.from_numpy(np.stack([crops.rows, crops.top, crops.left, crops.flip]))
-        if device.type == "cuda":
-            host = host.pin_memory()
-        rows, top, left, flip = host.to(device, non_blocking=True)
+        rows, top, left, flip = send(np.stack([crops.rows, crops.top, crops.left, crops.flip]), device)
         span = torch.arange(size, device=device)
         ys = top[:, None] + span
         xs = left[:, None] + torch.where(flip[:, None] == 1, size - 1 - span, span)
@@ -98,7 +122,20 @@ class DeviceImages:
 def to_pyramid(crops: Tensor, sizes: tuple[int, ...]) -> dict[int, Tensor]:
     """uint8 (B, S, S, 3) to {r: (B, 3, r, r) float32 in [-1, 1]} by area averaging; NHWC memory (channels_last) for free."""
     top = crops.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-    return {size: top if size == top.shape[-1] else F.avg_pool2d(top, top.shape[-1] // size) for size in sizes}
+    return {size: _reduced(top, size) for size in sizes}
+
+
+def _reduced(images: Tensor, size: int) -> Tensor:
+    side = images.shape[-1]
+    if side == size:
+        return images
+    return F.avg_pool2d(images, side // size) if side % size == 0 else F.interpolate(images, size=(size, size), mode="area")
+
+
+def send(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on the device, without waiting for the copy."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 class Feed:
@@ -133,6 +170,8 @@ class Feed:
         self.class_ids = cache.class_ids[self.rows]
         self.resolution = max(needs.images, default=0)
         self.load = load_size(self.resolution)
+        # A window of a squashed image is cut from it at load size, one of a kept image at the stored size, and reduced afterwards.
+        self.window = self.resolution if cache.fit == "squash" else cache.image_size * CROP // LOAD
         self.batch_size = self._checked_batch_size(batch_size)
         self.vectors = vectors
         self.codes = codes
@@ -160,21 +199,18 @@ class Feed:
 
     def _open_store(self, residency: str) -> ImageStore:
         cache = self.cache
-        if cache.fit != "squash":
-            raise DataError(
-                f"images were kept at their aspect ratio (fit={cache.fit!r}), which this model does not read",
-                where=cache.path,
-                hint="prepare again with --fit squash",
-            )
         if cache.image_size < self.load:
             raise DataError(
                 f"images are {cache.image_size} px, and training at {self.resolution} px crops them from {self.load} px",
                 where=cache.path,
                 hint=f"prepare again with --image-size {self.load} or larger",
             )
-        size = len(self.rows) * self.load * self.load * 3
+        kept = None if cache.fit == "squash" else cache.kept_images()
+        size = len(self.rows) * self.load * self.load * 3 if kept is None else kept[0].nbytes
         if residency == "auto":
             residency = pick_residency(size, self.device)
+        if kept is not None:
+            return self._open_kept(*kept, residency)
         if residency == "mmap":
             return HostImages(cache.images, self.rows, self.load, self.device)
         images = np.concatenate(
@@ -188,6 +224,18 @@ class Feed:
             raise ConfigError(
                 f"{size / 2**30:.1f} GiB of images do not fit on {self.device}", where="data.residency", hint="use data.residency=ram"
             ) from None
+
+    def _open_kept(self, pixels: np.ndarray, starts: np.ndarray, sizes: np.ndarray, residency: str) -> ImageStore:
+        self._sizes = sizes[self.rows].astype(np.int64)
+        return KeptImages(
+            np.array(pixels) if residency != "mmap" else pixels, starts[self.rows], self._sizes, self.device, residency == "device"
+        )
+
+    def _slack(self, rows: np.ndarray) -> np.ndarray:
+        """How far the window of each image can move down and right, (2, B)."""
+        if self.cache.fit == "squash":
+            return np.full((2, len(rows)), self.load - self.window)
+        return self._sizes[rows].T - self.window
 
     # -- which rows ---------------------------------------------------------------------------------------------------------
 
@@ -223,9 +271,9 @@ class Feed:
         return np.stack(picks)
 
     def _crops_of(self, rows: np.ndarray, random: np.random.Generator) -> Crops:
-        slack = self.load - self.resolution
+        slack = self._slack(rows)
         draws = random.random((3, len(rows)))
-        offsets = (draws[:2] * (slack + 1)).astype(np.int64) if self.random_crop else np.full((2, len(rows)), slack // 2)
+        offsets = (draws[:2] * (slack + 1)).astype(np.int64) if self.random_crop else slack // 2
         flips = (draws[2] < 0.5).astype(np.int64) if self.flip else np.zeros(len(rows), np.int64)
         return Crops(rows, offsets[0], offsets[1], flips)
 
@@ -243,7 +291,7 @@ class Feed:
             if not self.needs.images:
                 return {}
             window = Crops(crops.rows[mine], crops.top[mine], crops.left[mine], crops.flip[mine])
-            return to_pyramid(self.store.crops(window, self.resolution), self.needs.images)
+            return to_pyramid(self.store.crops(window, self.window), self.needs.images)
 
         out = Batch(images=images_of(rows), rows=self._send(self.rows[rows[mine]]), class_ids=self._send(self.class_ids[rows[mine]]))
         captions = self._captions_of(rows, random)[mine]
@@ -252,7 +300,9 @@ class Feed:
         if self.needs.characters:
             assert self.codes is not None
             out.characters = self._send(self.codes[captions[:, 0]])
-        if self.needs.wrong != "none":
+        if self.needs.wrong == "batch":
+            out.wrong_order = self._send(mismatched_order(self.class_ids[rows[mine]], random))
+        elif self.needs.wrong != "none":
             wrong = self._other_class(rows, random)
             if self.needs.wrong == "image":
                 out.wrong_images = images_of(wrong)
@@ -266,14 +316,26 @@ class Feed:
         return self._send(vectors[:, 0] if captions.shape[1] == 1 else vectors.mean(1))
 
     def _send(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        return send(array, self.device)
 
     def images(self, positions: np.ndarray) -> dict[int, Tensor]:
         """The centre crops, not mirrored, of items of the split: what evaluation sees."""
-        offset = np.full(len(positions), (self.load - self.resolution) // 2)
-        crops = Crops(positions, offset, offset, np.zeros(len(positions), np.int64))
-        return to_pyramid(self.store.crops(crops, self.resolution), self.needs.images)
+        top, left = self._slack(positions) // 2
+        crops = Crops(positions, top, left, np.zeros(len(positions), np.int64))
+        return to_pyramid(self.store.crops(crops, self.window), self.needs.images)
+
+
+def mismatched_order(class_ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A permutation (B,) of items that takes each to one of another class, wherever no class has more than half of them.
+
+    Items in random order are sorted by class and shifted by the size of the largest class; of a larger class some meet their own.
+    """
+    shuffled = random.permutation(len(class_ids))
+    by_class = shuffled[np.argsort(class_ids[shuffled], kind="stable")]
+    largest = np.unique(class_ids, return_counts=True)[1].max()
+    order = np.empty_like(by_class)
+    order[by_class] = np.roll(by_class, -int(largest))
+    return order
 
 
 def pick_residency(size: int, device: torch.device) -> str:

@@ -103,7 +103,7 @@ class UpsampleConv(nn.Conv2d):
 
     fold: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, padding_mode: str = "zeros") -> None:
+    def __init__(self, in_channels: int, out_channels: int, padding_mode: Literal["zeros", "reflect"] = "zeros") -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=False, padding_mode=padding_mode)
         # Row a of the 4-tap kernel sums the taps of the 3-tap kernel that meet the same input pixel.
         fold = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])

@@ -15,6 +15,7 @@ Shape letters: `B` batch, `S` side, `T` text embedding, `V` conditioning vector,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from math import log2
 
 import torch
@@ -173,20 +174,20 @@ class ContinuedGenerator(Generator):
 class Encoder(nn.Module):
     """Images (B, 3, S, S) -> the code (B, C, 4, 4) at 64 and 128 px, (B, C, 8, 8) above."""
 
-    def __init__(self, side: int, width: int, reflect: bool) -> None:
+    def __init__(self, side: int, width: int, channels: int, reflect: bool) -> None:
         super().__init__()
 
         def halving(inputs: int, outputs: int) -> nn.Conv2d:
             return ReflectConv(inputs, outputs, 2) if reflect else DeepConv(inputs, outputs, 3, 2, 1, bias=False)
 
-        halvings = int(log2(side)) - 3
-        channels = width // 2 ** (halvings - 1)
-        layers: list[nn.Module] = [nn.Sequential(halving(3, channels), nn.LeakyReLU(LEAK, inplace=True))]
-        for _ in range(halvings - 1):
-            layers.append(nn.Sequential(halving(channels, 2 * channels), nn.BatchNorm2d(2 * channels), nn.LeakyReLU(LEAK, inplace=True)))
-            channels *= 2
+        widths = [width * 2**i * 64 // side for i in range(int(log2(side)) - 3)]
+        if side > 128:
+            widths[-1] = channels
+        layers: list[nn.Module] = [nn.Sequential(halving(3, widths[0]), nn.LeakyReLU(LEAK, inplace=True))]
+        for before, after in pairwise(widths):
+            layers.append(nn.Sequential(halving(before, after), nn.BatchNorm2d(after), nn.LeakyReLU(LEAK, inplace=True)))
         if side <= 128:
-            layers.append(shrink(channels))
+            layers.append(shrink(widths[-1], channels))
         self.node = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -194,9 +195,10 @@ class Encoder(nn.Module):
         return out
 
 
-def shrink(channels: int) -> nn.Sequential:
-    """(B, C, 8, 8) -> (B, C, 4, 4) by a 5x5 convolution without border."""
-    return nn.Sequential(DeepConv(channels, channels, 5, bias=False), nn.BatchNorm2d(channels), nn.LeakyReLU(LEAK, inplace=True))
+def shrink(channels: int, out_channels: int) -> nn.Sequential:
+    """(B, C, 8, 8) -> (B, O, 4, 4) by a 5x5 convolution without border."""
+    conv = DeepConv(channels, out_channels, 5, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.LeakyReLU(LEAK, inplace=True))
 
 
 class PairHead(nn.Module):
@@ -223,8 +225,10 @@ class Discriminator(PairDiscriminator):
         patches = config.patches[int(log2(side)) - 6]
         text = nn.Sequential(nn.Linear(config.text_dim, config.condition_dim), nn.LeakyReLU(LEAK, inplace=True))
         self.names = {part: f"{part}_{side}" for part in ("img_encoder", "pair_disc", "local_img_disc", "context_emb_pipe")}
-        self.add_module(self.names["img_encoder"], Encoder(side, channels, config.discriminator_padding == "reflect"))
-        self.pre_encode = shrink(channels) if code_side == 8 else None
+        self.add_module(
+            self.names["img_encoder"], Encoder(side, config.discriminator_width, channels, config.discriminator_padding == "reflect")
+        )
+        self.pre_encode = shrink(channels, channels) if code_side == 8 else None
         self.add_module(self.names["pair_disc"], PairHead(channels, config.condition_dim))
         self.has_local = bool(config.image_weight)
         if self.has_local:

@@ -49,6 +49,7 @@ def meta_batch(needs: Needs, size: int, text_dim: int) -> Batch:
         text=text() if needs.text else None,
         wrong_images=images() if needs.wrong == "image" else {},
         wrong_text=text() if needs.wrong == "text" else None,
+        wrong_order=index if needs.wrong == "batch" else None,
         characters=torch.empty((size, 201), dtype=torch.uint8, device="meta") if needs.characters else None,
         class_ids=index,
         rows=index,

@@ -13,9 +13,6 @@ from stackgan_cli.runs import Workspace
 from stackgan_cli.training.loop import total_steps
 from stackgan_cli.training.setup import encoder_weights, find_vectors, run_name
 
-SHARED_WITH_STAGE1 = ("variant", "conditional", "text_dim", "condition_dim", "z_dim", "gf_dim", "df_dim", "conditioning_augmentation")
-"""Keys of a Stage-II model that its Stage-I has to agree with."""
-
 
 @dataclass(frozen=True)
 class Prerequisite:
@@ -49,7 +46,7 @@ def plan(config: RunConfig, workspace: Workspace) -> list[Prerequisite]:
             )
         )
     if requires.stage1 is not None and encoder_weights(requires.stage1, config, workspace) is None:
-        shared = {key: getattr(config.model, key) for key in SHARED_WITH_STAGE1}
+        shared = {key: getattr(config.model, key) for key in config.model.SHARED_WITH_STAGE1}
         missing.append(_training("stage1", requires.stage1, config, cache, shared))
     return missing
 

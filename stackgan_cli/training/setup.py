@@ -19,7 +19,7 @@ from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.vectors import TextVectors
-from stackgan_cli.errors import MismatchError
+from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.files import write_json
 from stackgan_cli.interop.official import load_official
 from stackgan_cli.interop.text_encoder import TextEncoder
@@ -111,6 +111,7 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
         inputs["stage1"] = _load_stage1(networks["generator"], config, workspace)
     objective = spec.objective(config.model, networks)
     needs = objective.needs
+    _check_classes(config, cache)
     vectors = find_vectors(config, cache, workspace) if needs.text else None
     encoder = None
     if needs.text:
@@ -137,6 +138,18 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
     )
     trainer = Trainer(objective, feed, config.train, device=device, world=world)
     return Job(run, cache, trainer, vectors, encoder)
+
+
+def _check_classes(config: RunConfig, cache: Cache) -> None:
+    """A class-conditional model needs a label from 0 to `num_classes - 1` for every image."""
+    num_classes = getattr(config.model, "num_classes", None)
+    if num_classes is None:
+        return
+    if (cache.class_ids < 0).any():
+        raise DataError("some images have no class", where=cache.path, hint="use model.condition=text or none")
+    if cache.class_ids.max() >= num_classes:
+        found = int(cache.class_ids.max()) + 1
+        raise DataError(f"has {found} classes, and the model {num_classes}", where=cache.path, hint=f"model.num_classes={found}")
 
 
 def _load_stage1(generator: nn.Module, config: RunConfig, workspace: Workspace) -> str:

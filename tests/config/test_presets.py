@@ -26,11 +26,12 @@ def test_every_preset_is_valid_and_survives_the_way_to_yaml_and_back(name: str, 
 
 @pytest.mark.parametrize("name", [name for name in preset_names() if load_config(name).requires.stage1])
 def test_stage2_presets_name_a_stage1_that_fits(name: str) -> None:
-    model = load_config(name).model.model_dump()
-    stage1 = load_config(load_config(name).requires.stage1 or "").model.model_dump()
+    config = load_config(name).model
+    model, stage1 = config.model_dump(), load_config(load_config(name).requires.stage1 or "").model.model_dump()
     assert stage1["stage"] == 1
-    assert stage1["resolution"] == model["stage1_resolution"]
-    for key in ("variant", "conditional", "text_dim", "condition_dim", "z_dim", "gf_dim", "df_dim", "conditioning_augmentation"):
+    assert stage1["resolution"] == model.get("stage1_resolution", model["resolution"])
+    assert config.SHARED_WITH_STAGE1
+    for key in config.SHARED_WITH_STAGE1:
         assert stage1[key] == model[key], key
 
 
@@ -177,7 +178,8 @@ def test_known_keys_are_those_of_a_resolved_configuration() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_say_only_what_their_variant_does_not(name: str) -> None:
     """A variant's own keys are left to the variant, so that `model.variant=...` on the command line changes all of them."""
-    model = read_preset(name)[0]["model"]
-    assert not {"wrong_weight", "kl_weight", "captions_per_embedding", "fresh_noise"} & set(model)
-    assert "wrong_pairs" not in model or model["wrong_pairs"] == "none"
+    model, config = read_preset(name)[0]["model"], load_config(name).model
+    row = getattr(config, "VARIANTS", {}).get(config.variant, {})
+    assert not {key for key in row if key in model and getattr(config, key) == row[key]}
+    assert "wrong_pairs" not in model or model["wrong_pairs"] in ("none", "batch")
     assert not any(isinstance(value, float) and math.isnan(value) for value in model.values())

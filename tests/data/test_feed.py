@@ -29,6 +29,17 @@ def fake_cache(num_images: int = 30, image_size: int = 38, classes: int = 6, see
     )
 
 
+def kept_cache(image_size: int = 38) -> SimpleNamespace:
+    """Images whose shorter side is `image_size`, one after the other."""
+    cache, random = fake_cache(fit="keep", image_size=image_size), np.random.default_rng(0)
+    sizes = np.full((cache.num_images, 2), image_size)
+    sizes[np.arange(cache.num_images), random.integers(0, 2, cache.num_images)] += random.integers(0, 20, cache.num_images)
+    ends = np.cumsum(sizes.prod(1) * 3)
+    pixels = random.integers(0, 256, ends[-1], dtype=np.uint8)
+    cache.kept_images = lambda: (pixels, np.concatenate([[0], ends[:-1]]), sizes)
+    return cache
+
+
 def make_feed(cache: SimpleNamespace | None = None, **options: object) -> Feed:
     cache = cache or fake_cache()
     vectors = np.random.default_rng(1).standard_normal((cache.caption_offsets[-1], 5), dtype=np.float32)
@@ -52,6 +63,37 @@ def test_residencies_give_identical_batches(image_size: int) -> None:
     for step in range(6):
         first, *others = [feed.batch(step) for feed in feeds]
         assert all(same(first, other) for other in others)
+
+
+@pytest.mark.parametrize("image_size", [38, 76])
+def test_residencies_of_kept_images_give_identical_batches(image_size: int) -> None:
+    cache = kept_cache(image_size)
+    feeds = [make_feed(cache, residency=residency) for residency in ("device", "ram", "mmap")]
+    for step in range(6):
+        first, *others = [feed.batch(step) for feed in feeds]
+        assert all(same(first, other) for other in others)
+
+
+def test_windows_of_kept_images_lie_anywhere_in_the_picture() -> None:
+    """A picture whose pixels hold their own column: over many draws the window reaches both ends of the longer side."""
+    cache = kept_cache()
+    sizes = np.tile([38, 58], (cache.num_images, 1))
+    picture = np.broadcast_to(np.arange(58, dtype=np.uint8)[None, :, None], (38, 58, 3)).ravel()
+    cache.kept_images = lambda: (np.tile(picture, cache.num_images), np.arange(cache.num_images) * picture.size, sizes)
+    feed = make_feed(cache, flip=False)
+    lefts = torch.cat([((feed.batch(step).images[32][:, 0, 0, 0] + 1) * 127.5).round() for step in range(60)])
+    assert lefts.min() == 0 and lefts.max() == 58 - 32 and len(lefts.unique()) > 20
+    centre = feed.images(np.arange(3))[32]
+    assert ((centre[:, 0, 0, 0] + 1) * 127.5).round().tolist() == [13.0] * 3
+
+
+def test_wrong_pairs_of_the_batch_are_of_other_classes() -> None:
+    feed = make_feed(needs=Needs(images=(32,), text=False, wrong="batch"), batch_size=8)
+    for step in range(10):
+        batch = feed.batch(step)
+        assert batch.wrong_order is not None and batch.class_ids is not None
+        assert (batch.class_ids[batch.wrong_order] != batch.class_ids).any()
+        assert sorted(batch.wrong_order.tolist()) == list(range(8))
 
 
 def test_parts_make_up_the_whole_batch() -> None:
@@ -156,7 +198,6 @@ def test_pyramid_is_the_area_mean() -> None:
     ("cache", "words"),
     [
         (fake_cache(image_size=20), "20 px"),
-        (fake_cache(fit="keep"), "aspect"),
         (fake_cache(classes=1), "two classes"),
     ],
 )

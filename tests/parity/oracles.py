@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from stackgan_cli.models.interface import Generator
+
 SHARED = Path(os.environ.get("STACKGAN_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 FOLDER = Path(os.environ.get("STACKGAN_ORACLES", SHARED / "oracles"))
+KEYS = FOLDER.parent / "reference" / "keys"
+ULP = 2.0**-22
+"""Two units in the last place of a float32: how far apart two correct float32 programs are after one operation."""
 
 
 def stream(name: str, seed: int) -> np.random.Generator:
@@ -79,11 +84,34 @@ def assert_close(ours: Tensor, published: Tensor, tolerance: float = 1e-4, what:
     assert error <= tolerance, f"{what}: relative error {error:.2e} exceeds {tolerance:.0e}"
 
 
-def assert_norms(ours: Mapping[str, float], published: Mapping[str, float], tolerance: float = 1e-3, floor: float = 1e-4) -> None:
-    """Gradient norms agree relatively; those published as below `floor` are rounding noise and only have to be below it too."""
+def assert_defined_norms(ours: Mapping[str, float], published: Mapping[str, float], movement: Callable[[], float]) -> None:
+    """Gradient norms agree to 1e-3, and below 1e-4 absolutely.
+
+    Behind rectifiers a gradient is discontinuous in the weights, and a norm of a 256-px case is not defined to 1e-3: in float64 it
+    moves by several times that when every weight is changed by a float32 rounding. Where that is so, norms have to agree to twice
+    the largest `movement()`, which is computed when it is needed.
+    """
     assert ours.keys() == published.keys(), sorted(ours.keys() ^ published.keys())
-    for key, norm in published.items():
-        if norm < floor:
-            assert ours[key] < floor, f"{key}: gradient norm {ours[key]:.2e}, published {norm:.2e}"
-        else:
-            assert abs(ours[key] - norm) <= tolerance * norm, f"{key}: gradient norm {ours[key]:.6g}, published {norm:.6g}"
+    off = {key for key, norm in published.items() if abs(ours[key] - norm) > 1e-3 * norm and max(ours[key], norm) > 1e-4}
+    for key in off:
+        error, moves = abs(ours[key] - published[key]) / published[key], movement()
+        assert error <= 2 * moves <= 0.05, f"{key}: {ours[key]:.6g}, published {published[key]:.6g}, norms move by {moves:.1e}"
+
+
+def strided(images: Tensor) -> Tensor:
+    """The pixels of images (B, 3, S, S) that a case stores."""
+    step = images.shape[-1] // 32
+    return images[..., ::step, ::step]
+
+
+class CaseNoise:
+    """Hands out the noise of a case in the order in which generators ask for it."""
+
+    def __init__(self, case: dict[str, Any], generator: Generator) -> None:
+        self.seed, self.names = case["seed"], iter(generator.noise_shapes(1))
+        self.dtype = next(generator.parameters()).dtype
+
+    def normal(self, batch: int, *rest: int) -> Tensor:
+        return draw(next(self.names), (batch, *rest), self.seed).to(self.dtype)
+
+    truncated_normal = uniform = normal
