@@ -101,21 +101,22 @@ class UpsampleConv(nn.Conv2d):
     A reflected row of the doubled image equals its edge row, so reflecting is replicating before the doubling.
     """
 
-    fold: Tensor
-
     def __init__(self, in_channels: int, out_channels: int, padding_mode: Literal["zeros", "reflect"] = "zeros") -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=False, padding_mode=padding_mode)
-        # Row a of the 4-tap kernel sums the taps of the 3-tap kernel that meet the same input pixel.
-        fold = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
-        self.register_buffer("fold", torch.kron(fold, fold), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if _arithmetic == "plain" or (_arithmetic == "auto" and not folding_pays(x)):
             return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
-        kernel = (self.weight.flatten(2).transpose(0, 1) @ self.fold.T).unflatten(2, (4, 4))
+        kernel = _folded(_folded(self.weight, 2), 3).transpose(0, 1)
         if self.padding_mode == "reflect":
             return F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, padding=3)
         return F.conv_transpose2d(x, kernel, stride=2, padding=1)
+
+
+def _folded(kernel: Tensor, dim: int) -> Tensor:
+    """The three taps along `dim` as the four of a transposed convolution: sums of the taps that meet the same input pixel."""
+    first, second, third = kernel.unbind(dim)
+    return torch.stack([third, second + third, first + second, first], dim)
 
 
 def folding_pays(x: Tensor) -> bool:
