@@ -109,11 +109,11 @@ class Sampler:
                 raise MismatchError(
                     f"these weights do not carry their text encoder (hash {weights.text_encoder['hash'][:8]})",
                     where=weights.path,
-                    hint="give its file with --text-encoder",
+                    hint="give its file with --text-encoder: for published generators the char-CNN-RNN .t7 released with their captions",
                 )
             return encoder
         encoder = TextEncoder.load(path)
-        if encoder.hash != weights.text_encoder["hash"] and not force:
+        if weights.text_encoder["hash"] not in (encoder.hash, "unknown") and not force:
             raise MismatchError(
                 f"trained with text encoder {weights.text_encoder['hash'][:8]}, but this one is {encoder.hash[:8]}",
                 where=path,

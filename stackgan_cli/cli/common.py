@@ -51,3 +51,16 @@ def read_captions(path: Path) -> list[str]:
     if not captions:
         raise UsageError("there is no caption in this file", where=path, hint="write one caption a line")
     return captions
+
+
+def weights_of(session: Session, name: str) -> Path:
+    """The newest weights of the run `name`, or of the newest run that draws. Raises UsageError when there are none."""
+    run = session.workspace.find_run(name) if name else session.workspace.newest_run(without="char-cnn-rnn")
+    path = run.latest_weights() if run is not None else None
+    if path is None:
+        problem = f"the run {name!r} has no weights yet" if name else "no run has weights yet"
+        raise UsageError(
+            problem, where=session.workspace.runs, hint=f"stackgan train{' --name ' + name if name else ' --preset demo-stage1'}"
+        )
+    session.say(f"drawing with {path}")
+    return path

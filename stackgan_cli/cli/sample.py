@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, examples, read_captions, session_of
+from stackgan_cli.cli.common import Device, examples, read_captions, session_of, weights_of
 from stackgan_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def sample(
     if stage is not None and scale:
         raise UsageError("give --stage or --scale, not both")
     texts = [*(captions or []), *(read_captions(file) if file is not None else [])]
-    source = weights or _weights_of(session, run)
+    source = weights or weights_of(session, run)
     sampler = Sampler.load(source, pick_device(device), text_encoder=text_encoder, force=force)
     pictures = Pictures.draw(
         session,
@@ -75,18 +75,6 @@ def sample(
     )
     facts = pictures.write(output or _new_folder(session, source), with_grid=grid)
     session.result(facts, "\n".join(filter(None, [facts["grid"], facts["sidecar"]])))
-
-
-def _weights_of(session: Session, name: str) -> Path:
-    run = session.workspace.find_run(name) if name else session.workspace.newest_run(without="char-cnn-rnn")
-    path = run.latest_weights() if run is not None else None
-    if path is None:
-        problem = f"the run {name!r} has no weights yet" if name else "no run has weights yet"
-        raise UsageError(
-            problem, where=session.workspace.runs, hint=f"stackgan train{' --name ' + name if name else ' --preset demo-stage1'}"
-        )
-    session.say(f"drawing with {path}")
-    return path
 
 
 def _new_folder(session: Session, source: Path) -> Path:

@@ -31,6 +31,12 @@ def load_official(network: nn.Module, state: Mapping[str, Tensor], *, where: obj
     `where` names the file in errors. Raises MismatchError that lists missing, unexpected and mis-shaped tensors by name.
     """
     state = without_prefix(state)
+    check_fit(network, state, where=where)
+    network.load_state_dict(state, strict=False)
+
+
+def check_fit(network: nn.Module, state: Mapping[str, Tensor], *, where: object = "") -> None:
+    """Raise MismatchError, with names, unless `state` has the tensors of `network`; only `num_batches_tracked` may be absent."""
     ours = network.state_dict()
     missing = [key for key in ours if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in ours]
@@ -48,7 +54,6 @@ def load_official(network: nn.Module, state: Mapping[str, Tensor], *, where: obj
             where=where,
             hint="check the variant, the stage and the widths (gf_dim, df_dim, residual_blocks, text_dim) of the configuration",
         )
-    network.load_state_dict(state, strict=False)
 
 
 def infer_config(generator: Mapping[str, Tensor], discriminator: Mapping[str, Tensor] | None = None, *, where: object = "") -> StackGANv1:
@@ -63,7 +68,7 @@ def infer_config(generator: Mapping[str, Tensor], discriminator: Mapping[str, Te
         text_weight, fc_weight = state[f"{first}ca_net.fc.weight"], state[f"{first}fc.0.weight"]
         condition_dim, text_dim = text_weight.shape[0] // 2, text_weight.shape[1]
         fc_units, fc_inputs = fc_weight.shape
-        stage1_resolution = 4 * 2 ** _count(state, rf"{first}upsample\d+\.1\.weight")
+        stage1_resolution = 4 * 2 ** count(state, rf"{first}upsample\d+\.1\.weight")
         values = {
             "text_dim": text_dim,
             "condition_dim": condition_dim,
@@ -73,8 +78,8 @@ def infer_config(generator: Mapping[str, Tensor], discriminator: Mapping[str, Te
         }
         if stage == 2:
             values["stage1_resolution"] = stage1_resolution
-            values["resolution"] = stage1_resolution // 4 * 2 ** _count(state, r"upsample\d+\.1\.weight")
-            values["residual_blocks"] = _count(state, r"residual\.\d+\.block\.0\.weight")
+            values["resolution"] = stage1_resolution // 4 * 2 ** count(state, r"upsample\d+\.1\.weight")
+            values["residual_blocks"] = count(state, r"residual\.\d+\.block\.0\.weight")
         if discriminator is not None:
             values["df_dim"] = without_prefix(discriminator)["encode_img.0.weight"].shape[0]
         return StackGANv1.model_validate({"variant": "pytorch", "stage": stage, **values})
@@ -86,7 +91,8 @@ def infer_config(generator: Mapping[str, Tensor], discriminator: Mapping[str, Te
         ) from None
 
 
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+def count(state: Mapping[str, Tensor], pattern: str) -> int:
+    """How many names match the whole `pattern`."""
     return sum(re.fullmatch(pattern, key) is not None for key in state)
 
 

@@ -61,6 +61,16 @@ class TextEncoder:
         keep = ("variant", "text_dim", "conv_dims", "rnn_dim", "lowercase", "unknown")
         return {key: value for key, value in self.config.model_dump(mode="json").items() if key in keep}
 
+    @property
+    def reference(self) -> dict[str, Any]:
+        """What a text-to-image weights file says about the encoder it carries."""
+        return {"hash": self.hash, "identity": self.identity, "config": self.config.model_dump()}
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Its tensors under the names that a text-to-image weights file gives them."""
+        return {f"text_encoder.{key}": value for key, value in self.network.state_dict().items()}
+
     def encode(
         self,
         captions: Sequence[str],

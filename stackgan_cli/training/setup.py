@@ -50,8 +50,8 @@ class Job:
         if self.vectors is not None:
             identity = {"hash": self.vectors.encoder_hash, "identity": self.vectors.encoder}
             if self.text_encoder is not None:
-                identity["config"] = self.text_encoder.config.model_dump()
-                tensors |= {f"text_encoder.{key}": value for key, value in self.text_encoder.network.state_dict().items()}
+                identity = self.text_encoder.reference
+                tensors |= self.text_encoder.tensors
         config = trainer.config
         self.run.save_weights(tensors, step=trainer.step, text_encoder=identity, keep=config.keep_weights)
 
