@@ -6,13 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.config.schema import OptimConfig, TrainConfig
-from stackgan_cli.errors import Diverged, MismatchError
+from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.demo_birds import demo_records
+from stackgan_cli.data.prepare import prepare
+from stackgan_cli.data.vectors import TextVectors
+from stackgan_cli.errors import DataError, Diverged, MismatchError
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 from stackgan_cli.runs import Run, Workspace
 from stackgan_cli.training.loop import Trainer, total_steps, train
@@ -47,6 +52,60 @@ def test_stopping_anywhere_and_continuing_gives_the_same_bits(workspace: Workspa
         assert same(whole, finish(again))
     averages = [Run(workspace.runs / name).latest_weights() for name in ("whole", "stopped-7")]
     assert averages[0].read_bytes() == averages[1].read_bytes()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides"),
+    [
+        ("tiny-v2", ["model.wrong_pairs=batch", "train.ema_snap_every=4"]),
+        ("tiny-v2", ["model.condition=none", "model.wrong_pairs=none", "model.color_weight=50"]),
+        ("tiny-hdgan", []),
+        ("tiny-hdgan", ["model.variant=paper", "train.ema=0.9"]),
+    ],
+)
+def test_multi_scale_models_continue_to_the_same_bits(workspace: Workspace, preset: str, overrides: list[str]) -> None:
+    whole = finish(job(workspace, "whole", *overrides, preset=preset))
+    first = job(workspace, "stopped", *overrides, preset=preset)
+    while first.trainer.step < 7:
+        first.trainer.run_step()
+    first.run.save_state(first.trainer.state())
+    assert same(whole, finish(job(workspace, "stopped", *overrides, preset=preset)))
+
+
+def test_hdgan_continued_leaves_the_frozen_generator_alone(workspace: Workspace) -> None:
+    """50 steps: not a bit of the 64-px generator changes, buffers included, and the reconstruction comes nearer to it."""
+    finish(job(workspace, "base", "train.steps=2", preset="tiny-hdgan"))
+    config = load_config(
+        "tiny-hdgan-stage2",
+        ["requires.text_encoder=null", "requires.stage1=base", "train.steps=50", "train.optim.lr=2e-3", "data.cache=large"],
+    )
+    prepare(demo_records(100, 50, image_size=152), workspace.cache_path_for("large"), dataset="demo", image_size=152, workers=1)
+    cache, vectors = Cache.open(workspace.cache_path("large")), TextVectors.find(workspace.cache_path("demo"))[0]
+    found = TextVectors.open(vectors, Cache.open(workspace.cache_path("demo")))
+    TextVectors.write(cache, np.asarray(found.vectors), found.encoder, found.encoder_hash)
+    made = open_job(config, Run.open_or_create(workspace.runs / "continued", config), workspace, device=CPU)
+    frozen = made.trainer.objective.modules["generator"].earlier_stage
+    assert isinstance(frozen, nn.Module)
+    before = {key: value.clone() for key, value in frozen.state_dict().items()}
+    finish(made)
+    assert same(before, frozen.state_dict())
+    losses = [line["losses"]["g/reconstruction"] for line in made.run.log_lines()]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_snapping_sets_the_weights_to_their_average() -> None:
+    live = nn.Linear(3, 3)
+    average = MovingAverage(live, 0.9)
+    with torch.no_grad():
+        live.weight.add_(1.0)
+    average.update()
+    average.snap()
+    assert torch.equal(live.weight, average.module.weight)  # type: ignore[arg-type]
+
+
+def test_a_class_conditional_model_needs_labels_that_it_knows(workspace: Workspace) -> None:
+    with pytest.raises(DataError, match=r"has 50 classes, and the model 7"):
+        job(workspace, "few", "model.condition=class", "model.num_classes=7", preset="tiny-v2")
 
 
 def test_the_log_is_rewound_with_the_state(workspace: Workspace) -> None:
