@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +64,9 @@ class ConditioningAugmentation(nn.Module):
         self.layer = "linear" if variant == "hdgan" else "fc"
         self.add_module(self.layer, nn.Linear(text_dim, condition_dim * (2 if sampled else 1) * (2 if gated else 1)))
         leaky = variant in ("tensorflow", "hdgan")
-        self.activation = nn.GLU(1) if gated else nn.LeakyReLU(LEAK) if leaky else nn.ReLU() if variant == "pytorch" else nn.Identity()
+        self.activation = (
+            GatedLinearUnit() if gated else nn.LeakyReLU(LEAK) if leaky else nn.ReLU() if variant == "pytorch" else nn.Identity()
+        )
         self.predicts_log_sigma = leaky
 
     def forward(self, text: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -214,7 +216,7 @@ def numbered(start: int, *layers: nn.Module) -> nn.Sequential:
 
 def gated_up_block(in_channels: int, out_channels: int) -> nn.Sequential:
     """Nearest x2, 3x3 convolution to twice `out_channels`, BatchNorm, gated linear unit (StackGAN-v2)."""
-    return numbered(1, UpsampleConv(in_channels, 2 * out_channels), nn.BatchNorm2d(2 * out_channels), nn.GLU(1))
+    return numbered(1, UpsampleConv(in_channels, 2 * out_channels), nn.BatchNorm2d(2 * out_channels), GatedLinearUnit())
 
 
 def up_block(in_channels: int, out_channels: int, activation: bool = True) -> nn.Sequential:
@@ -228,6 +230,39 @@ def conv_norm(in_channels: int, out_channels: int, kernel: int, activation: nn.M
     conv = DeepConv(in_channels, out_channels, kernel, stride, padding=1 if kernel > 1 else 0, bias=False)
     layers: list[nn.Module] = [conv, nn.BatchNorm2d(out_channels)]
     return layers if activation is None else [*layers, activation]
+
+
+class _Gate(torch.autograd.Function):
+    """a * sigmoid(b) of the halves a, b along dimension 1; keeps its input alone, and gives the gradient in its input's layout.
+
+    PyTorch's own gives a gradient of another layout, which also slows down the layer before it: on one core in bf16, channels_last,
+    forward and backward of 32 x 128 x 64 x 64 take 147 ms by it and a quarter of that here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        value, gate = x.chunk(2, 1)
+        return value * gate.sigmoid()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        value, gate = x.chunk(2, 1)
+        opened = gate.sigmoid()
+        out = torch.empty_like(x)
+        of_value, of_gate = out.chunk(2, 1)
+        torch.mul(gradient, opened, out=of_value)
+        torch.mul(of_value * value, 1 - opened, out=of_gate)
+        return out
+
+
+class GatedLinearUnit(nn.Module):
+    """(B, 2C, ...) -> (B, C, ...): the first half times the sigmoid of the second."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = _Gate.apply(x)
+        return out
 
 
 class ResidualBlock(nn.Module):
@@ -258,7 +293,7 @@ class GatedResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.block = nn.Sequential(*conv_norm(channels, 2 * channels, 3, nn.GLU(1)), *conv_norm(channels, channels, 3, None))
+        self.block = nn.Sequential(*conv_norm(channels, 2 * channels, 3, GatedLinearUnit()), *conv_norm(channels, channels, 3, None))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.block(x)

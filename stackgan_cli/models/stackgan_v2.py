@@ -30,6 +30,7 @@ from stackgan_cli.models.blocks import (
     LEAK,
     ClassConditioning,
     ConditioningAugmentation,
+    GatedLinearUnit,
     GatedResidualBlock,
     Joint,
     JointConv,
@@ -49,7 +50,7 @@ class FirstStage(nn.Module):
         self.doublings = int(log2(side)) - 2
         self.width = width * 2**self.doublings
         units = 2 * 16 * self.width
-        self.fc = nn.Sequential(nn.Linear(input_dim, units, bias=False), nn.BatchNorm1d(units), nn.GLU(1))
+        self.fc = nn.Sequential(nn.Linear(input_dim, units, bias=False), nn.BatchNorm1d(units), GatedLinearUnit())
         channels = self.width
         for i in range(1, self.doublings + 1):
             self.add_module(f"upsample{i}", gated_up_block(channels, channels // 2))
@@ -68,7 +69,7 @@ class NextStage(nn.Module):
     def __init__(self, width: int, condition_dim: int, residual_blocks: int, doubling: bool) -> None:
         super().__init__()
         joint = JointConv(width, condition_dim, 2 * width, 3, vector_first=True)
-        self.jointConv = Joint(joint, nn.BatchNorm2d(2 * width), nn.GLU(1))
+        self.jointConv = Joint(joint, nn.BatchNorm2d(2 * width), GatedLinearUnit())
         self.residual = nn.Sequential(*(GatedResidualBlock(width) for _ in range(residual_blocks)))
         self.upsample = gated_up_block(width, width // 2) if doubling else nn.Identity()
 
