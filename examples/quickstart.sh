@@ -23,5 +23,7 @@ run stackgan train --preset quick-stage1
 run stackgan train --preset quick-stage2
 run stackgan sample "a red bird with black wings" "a yellow bird with blue wings and a short orange beak" \
   "this small bird is white and has green wings" --count 6 --stage both --output "$STACKGAN_HOME/pictures"
-run stackgan sample --file examples/captions.txt --count 4 --output "$STACKGAN_HOME/more-pictures"
+run stackgan train --preset quick-v2
+run stackgan sample "a red bird with black wings" --count 6 --output "$STACKGAN_HOME/v2-pictures"
+run stackgan sample --run quick-stage2-demo --file examples/captions.txt --count 4 --output "$STACKGAN_HOME/more-pictures"
 printf '\n%d seconds after installation. Look at %s\n' "$((SECONDS - started))" "$STACKGAN_HOME/pictures"

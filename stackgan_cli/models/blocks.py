@@ -246,7 +246,7 @@ class _Gate(torch.autograd.Function):
         return value * gate.sigmoid()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         value, gate = x.chunk(2, 1)
         opened = gate.sigmoid()
