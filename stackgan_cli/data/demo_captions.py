@@ -1,6 +1,6 @@
 """Captions for a demo bird: sentences in the manner of people who describe birds, each naming some of its attributes truthfully.
 
-The body's colour is named in nearly every caption, the wings' in about seven of ten, the beak's in about half, others less often.
+The body's colour is named in nearly every caption, the wings' and the beak's in more than seven of ten, others less often.
 Every colour stands right before the part it belongs to, or after "is", "are" or in "<colour> on its <part>".
 """
 
@@ -58,8 +58,8 @@ class _Writer:
     def _phrases(self) -> list[str]:
         """What the bird has, apart from its body, as noun phrases."""
         bird = self.bird
-        wing, beak = self.chance(0.74), self.chance(0.58)
-        crown, belly, tail = (self.chance(0.08 if bird[part] == bird["body"] else 0.24) for part in ("crown", "belly", "tail"))
+        wing, beak = self.chance(0.78), self.chance(0.80)
+        crown, belly, tail = (self.chance(0.06 if bird[part] == bird["body"] else 0.18) for part in ("crown", "belly", "tail"))
         found: list[str] = []
         if wing and crown and bird["wing"] == bird["crown"] and self.chance(0.7):
             found.append(self.pick(f"{bird['wing']} on its crown and wings", f"a {bird['wing']} crown and wings"))

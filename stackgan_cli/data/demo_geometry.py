@@ -131,7 +131,7 @@ def compose(attributes: Mapping[str, str], seed: int, index: int, image_size: in
     bird = build(attributes, pose, rng)
 
     least, greatest = bird.bounds()
-    slack = 0.04
+    slack = np.array([0.30, 0.06])  # sideways the body is long, upwards the wing begins
     least = np.minimum(least, 2 * (bird.flank - slack) - greatest)  # pad the side on which the flank is too near the edge
     greatest = np.maximum(greatest, 2 * (bird.flank + slack) - least)
     crop = image_size * rng.uniform(0.94, 1.06)
@@ -226,7 +226,7 @@ def _neck(chest: np.ndarray, chest_radius: float, head: np.ndarray, head_radius:
 
 def _beak(head: np.ndarray, radius: float, face: np.ndarray, shape: str, length: str) -> list[np.ndarray]:
     """Lower and upper mandible. They reach under the head, which is drawn over their roots."""
-    size = np.array([{"short": 0.60, "long": 1.00}[length], {"pointed": 0.27, "conical": 0.40, "hooked": 0.34, "curved": 0.27}[shape]])
+    size = np.array([{"short": 0.84, "long": 1.06}[length], {"pointed": 0.45, "conical": 0.58, "hooked": 0.52, "curved": 0.46}[shape]])
     if shape == "conical":
         size[0] *= 0.88
     root = head + np.array([0.84, 0.10]) * radius
@@ -237,7 +237,7 @@ def _beak(head: np.ndarray, radius: float, face: np.ndarray, shape: str, length:
 
 
 def _tail(length: float, turn: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    reach, spread, droop = rng.uniform(0.50, 0.66), rng.uniform(4, 9), rng.uniform(-8, 8)
+    reach, spread, droop = rng.uniform(0.36, 0.52), rng.uniform(4, 9), rng.uniform(-8, 8)
     root = np.array([-0.72 * length, -0.02])
     return [feather(root, 180 + droop + spread * k, reach + 0.28 * length, 0.22) @ turn for k in (-2, 2, -1, 1, 0)]
 
