@@ -1,12 +1,13 @@
-"""Weights file to generator; captions and seeds to images.
+"""Weights file to generator; captions and seeds to images; paths between captions and between seeds.
 
 Every image has a seed of its own, so it can be made again alone: its noise does not depend on what it was drawn with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,54 @@ def to_uint8(images: Tensor) -> np.ndarray:
     """(B, 3, S, S) in [-1, 1] to uint8 (B, S, S, 3)."""
     scaled = images.float().clamp(-1, 1).add(1).mul(127.5).round_().byte()
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def linear_path(a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """(D,) and (D,) -> (steps, D), evenly spaced on the straight line, both ends exact. How the papers walk between embeddings."""
+    return torch.lerp(a, b, torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)[:, None])
+
+
+def spherical_path(a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """(D,) and (D,) -> (steps, D) on an arc, the angle and the norm evenly spaced, both ends exact.
+
+    A straight line between two draws of Gaussian noise passes through vectors that are too short to be drawn. Where there is no arc
+    (a zero vector, equal or opposite directions) the line is taken all the same.
+    """
+    first, last = a.double(), b.double()
+    norms = first.norm(), last.norm()
+    angle = torch.arccos((first @ last / (norms[0] * norms[1]).clamp_min(1e-12)).clamp(-1, 1))
+    if norms[0] * norms[1] == 0 or torch.sin(angle) < 1e-6:
+        return linear_path(a, b, steps)
+    t = torch.linspace(0, 1, steps, dtype=torch.float64, device=a.device)[:, None]
+    direction = (torch.sin((1 - t) * angle) * (first / norms[0]) + torch.sin(t * angle) * (last / norms[1])) / torch.sin(angle)
+    path = (direction * torch.lerp(*norms, t)).to(a.dtype)
+    path[0], path[-1] = a, b
+    return path
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One place to walk from or to: what is drawn, (T,) or None, and with which noise, name to (D,)."""
+
+    text: Tensor | None
+    noise: Mapping[str, Tensor]
+
+
+def walk(stops: Sequence[Stop], steps: int, *, closed: bool = False) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """Text (N, T) and noise {name: (N, D)} on the way from stop to stop, linear in the text and spherical in the noise.
+
+    Every leg has `steps` places, both stops included; where two legs meet, the stop is there once. A `closed` walk goes on to the first
+    stop and ends one place before it, so that it can be repeated without a jerk.
+    """
+    ends = [*stops, stops[0]] if closed else list(stops)
+
+    def joined(path: Callable[[Tensor, Tensor, int], Tensor], places: Sequence[Tensor]) -> Tensor:
+        legs = [path(a, b, steps)[:-1] for a, b in pairwise(places)]
+        return torch.cat([*legs, places[-1][None]]) if not closed else torch.cat(legs)
+
+    texts = [stop.text for stop in ends if stop.text is not None]
+    noise = {name: joined(spherical_path, [stop.noise[name] for stop in ends]) for name in ends[0].noise}
+    return (joined(linear_path, texts) if texts else None), noise
 
 
 @torch.no_grad()

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from stackgan_cli.cli.ui import Session
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+RunName = Annotated[str, typer.Option("--run", help="A run. Default: the newest that draws.", show_default=False)]
+WeightsFile = Annotated[Path | None, typer.Option("--weights", help="A weights file instead of a run.")]
+Scale = Annotated[str, typer.Option(help="Which side's pictures, e.g. 64. Default: the largest.", show_default=False)]
+TextEncoderFile = Annotated[Path | None, typer.Option(help="The text encoder's file, when the weights do not carry it.")]
+Output = Annotated[Path | None, typer.Option(help="Folder. Default: one of the command's name in the run's.", show_default=False)]
 
 
 def examples(*commands: str) -> str:
@@ -55,7 +60,7 @@ def read_captions(path: Path) -> list[str]:
 
 def weights_of(session: Session, name: str) -> Path:
     """The newest weights of the run `name`, or of the newest run that draws. Raises UsageError when there are none."""
-    run = session.workspace.find_run(name) if name else session.workspace.newest_run(without="char-cnn-rnn")
+    run = session.workspace.find_run(name) if name else session.workspace.newest_run(draws=True)
     path = run.latest_weights() if run is not None else None
     if path is None:
         problem = f"the run {name!r} has no weights yet" if name else "no run has weights yet"
@@ -64,3 +69,18 @@ def weights_of(session: Session, name: str) -> Path:
         )
     session.say(f"drawing with {path}")
     return path
+
+
+def source_of(session: Session, run: str, weights: Path | None) -> Path:
+    """The weights file that --run or --weights names, else the newest that draws. Raises UsageError."""
+    if run and weights is not None:
+        raise UsageError("give --run or --weights, not both")
+    return weights or weights_of(session, run)
+
+
+def folder_of(session: Session, source: Path, verb: str) -> Path:
+    """Where pictures about a weights file belong: the folder `verb` of its run, or of the workspace when it is in no run."""
+    folder = source.parent.parent
+    if source.parent.name == "weights" and (folder / "config.yaml").is_file():
+        return folder / verb
+    return session.workspace.root / verb / source.stem

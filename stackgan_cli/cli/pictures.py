@@ -27,6 +27,27 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower())[:40].strip("-") or "picture"
 
 
+def conditions(
+    session: Session, sampler: Sampler, captions: Sequence[str], labels: Sequence[int]
+) -> tuple[list[str] | None, list[int] | None]:
+    """The captions or the labels to draw, both None for an unconditional model; without any, held-out captions or the first classes.
+
+    Raises UsageError for captions or labels that the model does not take.
+    """
+    if captions and sampler.encoder is None:
+        what = "is conditional on classes: give --label" if sampler.num_classes else "is unconditional: it takes no captions"
+        raise UsageError(f"this model {what}", where=sampler.weights.path)
+    if sampler.num_classes is not None:
+        return None, _checked_labels(labels, sampler.num_classes)
+    if labels:
+        raise UsageError("this model takes no class labels", where=sampler.weights.path, hint="leave out --label")
+    if sampler.encoder is None:
+        return None, None
+    texts = list(captions) or _held_out(session, sampler)
+    _say_what_is_not_read(session, sampler, texts)
+    return texts, None
+
+
 @dataclass
 class Pictures:
     """Pictures in rows of `count`, a row a caption or label: {side: uint8 (N, side, side, 3)}, by ascending side."""
@@ -56,26 +77,15 @@ class Pictures:
     ) -> Pictures:
         """Draw `count` pictures a caption. Seeds count up from `seed` (from row to row too, unless `fixed_noise`).
 
-        Raises UsageError for captions or labels that the model does not take, and for a stage or scale that it does not have.
+        Raises UsageError as `conditions` and `kept_sides` do.
         """
-        texts: list[str] | None = None
-        classes: list[int] | None = None
-        if captions and sampler.encoder is None:
-            what = "is conditional on classes: give --label" if sampler.num_classes else "is unconditional: it takes no captions"
-            raise UsageError(f"this model {what}", where=sampler.weights.path)
-        if sampler.num_classes is not None:
-            classes = _checked_labels(labels, sampler.num_classes)
-        elif labels:
-            raise UsageError("this model takes no class labels", where=sampler.weights.path, hint="leave out --label")
-        elif sampler.encoder is not None:
-            texts = list(captions) or _held_out(session, sampler)
-            _say_what_is_not_read(session, sampler, texts)
+        texts, classes = conditions(session, sampler, captions, labels)
         rows = len(texts or classes or [None])
         seeds = [seed + number + (0 if fixed_noise else row * count) for row in range(rows) for number in range(count)]
         repeated = None if texts is None else [text for text in texts for _ in range(count)]
         repeated_labels = None if classes is None else [label for label in classes for _ in range(count)]
         images = sampler.sample(repeated, seeds, labels=repeated_labels, mean=mean)
-        kept = _kept_sides(sorted(images), stage, scale, sampler.weights.path)
+        kept = kept_sides(sorted(images), stage, scale, sampler.weights.path)
         return cls(sampler, texts, classes, seeds, count, {side: images[side] for side in kept}, mean)
 
     def write(self, folder: Path, *, with_grid: bool) -> dict[str, Any]:
@@ -89,14 +99,14 @@ class Pictures:
             caption = None if self.captions is None else self.captions[number // self.count]
             label = None if self.labels is None else self.labels[number // self.count]
             for side, images in self.images.items():
-                name = f"{number:04d}-{slug(caption or _label_name(label) or 'picture')}-seed{seed}-{side}px.png"
+                name = f"{number:04d}-{slug(caption or label_name(label) or 'picture')}-seed{seed}-{side}px.png"
                 save_png(folder / name, images[number])
                 again = self._again(caption, label, seed, side)
                 entries.append({"file": name, "caption": caption, "label": label, "seed": seed, "side": side, "command": again})
         grids = []
         for side, images in self.images.items() if with_grid else ():
             path = folder / (f"grid-{side}px.png" if len(self.images) > 1 else "grid.png")
-            names = self.captions if self.labels is None else [_label_name(label) for label in self.labels]
+            names = self.captions if self.labels is None else [label_name(label) for label in self.labels]
             save_png(path, grid(images, self.count, names))
             grids.append(str(path))
         facts = {
@@ -120,7 +130,7 @@ class Pictures:
         return shlex.join(words)
 
 
-def _label_name(label: int | None) -> str:
+def label_name(label: int | None) -> str:
     return "" if label is None else f"class {label}"
 
 
@@ -131,8 +141,8 @@ def _checked_labels(labels: Sequence[int], num_classes: int) -> list[int]:
     return list(labels) or list(range(min(HELD_OUT, num_classes)))
 
 
-def _kept_sides(sides: list[int], stage: str | None, scale: str, where: Path) -> list[int]:
-    """Which of the model's sides to keep; `stage` is 1, 2, both or None, `scale` a side, all or empty."""
+def kept_sides(sides: list[int], stage: str | None, scale: str, where: Path) -> list[int]:
+    """Which of the model's sides to keep; `stage` is 1, 2, both or None, `scale` a side, all or empty. Raises UsageError."""
     if stage == "2" and len(sides) == 1:
         raise UsageError(f"these weights have one stage, of {sides[0]} px", where=where, hint="use --stage 1, or the run of a Stage-II")
     if scale and scale != "all" and scale not in map(str, sides):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, examples, read_captions, session_of, weights_of
+from stackgan_cli.cli.common import Device, RunName, TextEncoderFile, WeightsFile, examples, read_captions, session_of, source_of
 from stackgan_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def sample(
         list[str] | None, typer.Argument(help="What to draw. Default: captions of held-out images.", show_default=False)
     ] = None,
     file: Annotated[Path | None, typer.Option(help="A text file, one caption a line.")] = None,
-    run: Annotated[str, typer.Option(help="A run. Default: the newest that draws.", show_default=False)] = "",
-    weights: Annotated[Path | None, typer.Option(help="A weights file instead of a run.")] = None,
+    run: RunName = "",
+    weights: WeightsFile = None,
     count: Annotated[int, typer.Option(min=1, help="Pictures a caption.")] = 4,
     grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Also one picture with all of them and the captions.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture; the next has the next seed.")] = 0,
@@ -44,7 +44,7 @@ def sample(
     fixed_noise: Annotated[bool, typer.Option("--fixed-noise", help="The same noise for every caption.")] = False,
     mean: Annotated[bool, typer.Option("--mean", help="No noise in the conditioning.")] = False,
     output: Annotated[Path | None, typer.Option(help="Folder. Default: a new one in samples/.", show_default=False)] = None,
-    text_encoder: Annotated[Path | None, typer.Option(help="The text encoder's file, when the weights do not carry it.")] = None,
+    text_encoder: TextEncoderFile = None,
     force: Annotated[bool, typer.Option("--force", help="Sample with another text encoder all the same.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -54,12 +54,10 @@ def sample(
     from stackgan_cli.sampling import Sampler
 
     session = session_of(ctx)
-    if run and weights is not None:
-        raise UsageError("give --run or --weights, not both")
     if stage is not None and scale:
         raise UsageError("give --stage or --scale, not both")
     texts = [*(captions or []), *(read_captions(file) if file is not None else [])]
-    source = weights or weights_of(session, run)
+    source = source_of(session, run, weights)
     sampler = Sampler.load(source, pick_device(device), text_encoder=text_encoder, force=force)
     pictures = Pictures.draw(
         session,

@@ -92,8 +92,8 @@ class ClassConditioning(nn.Module):
         self.embedding = nn.Embedding(num_classes, condition_dim)
 
     def forward(self, labels: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, None]:
-        """`labels` (B,) int64 -> c, mu (B, V) and None."""
-        vector: Tensor = self.embedding(labels)
+        """`labels` (B,) int64, or vectors (B, V) in their place, as between two classes -> c, mu (B, V) and None."""
+        vector: Tensor = labels if labels.is_floating_point() else self.embedding(labels)
         return vector, vector, None
 
 
