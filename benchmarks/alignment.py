@@ -6,6 +6,9 @@
 (CIE Lab distance) to the median of its central 20 % square is the named one. Beside it the same score of held-out real pictures
 (the measure's ceiling) and of the samples against shuffled captions (its floor).
 
+*Variety*: 64 samples of as many different held-out captions at 64 px, their mean pairwise distance (root mean square over pixels, colours
+from 0 to 1) beside that of the real pictures of those captions, and the distance of the nearest pair.
+
 *Probe* (`--probe`): a small classifier is trained on real pictures to name the colours of wing and beak, checked on held-out
 species, and then asked about samples whose captions name random colours.
 """
@@ -67,6 +70,29 @@ def real_images(cache: Cache, rows: np.ndarray, side: int) -> np.ndarray:
     images = reduce_images(cache.images[rows], load)
     edge = (load - side) // 2
     return images[:, edge : edge + side, edge : edge + side]
+
+
+def distances(images: np.ndarray) -> np.ndarray:
+    """Root-mean-square distances of all pairs of uint8 (N, S, S, 3), colours from 0 to 1."""
+    flat = images.reshape(len(images), -1).astype(np.float64) / 255
+    squares = (flat**2).sum(1)
+    between = np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0) / flat.shape[1]
+    return np.sqrt(between[np.triu_indices(len(flat), 1)])
+
+
+def variety(sampler: Sampler, cache: Cache, seed: int, count: int = 64, side: int = 64) -> dict[str, object]:
+    """Whether samples of different captions differ as much as the real pictures do."""
+    rows = np.random.default_rng(seed).permutation(cache.rows("test"))[:count]
+    captions = [cache.captions[cache.caption_offsets[row]] for row in rows]
+    sampled = sampler.sample(captions, [key_seed("variety", seed, index) for index in range(count)])
+    finest = sampled[max(sampled)]
+    ours, real = distances(reduce_images(finest, side)), distances(real_images(cache, rows, side))
+    return {
+        "mean distance": round(float(ours.mean()), 4),
+        "of real pictures": round(float(real.mean()), 4),
+        "share": round(float(ours.mean() / real.mean()), 3),
+        "nearest pair": round(float(ours.min()), 4),
+    }
 
 
 # -- probe --------------------------------------------------------------------------------------------------------------------
@@ -169,7 +195,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = args.weights
     if weights is None:
-        run = workspace.find_run(args.run) if args.run else workspace.newest_run(without="char-cnn-rnn")
+        run = workspace.find_run(args.run) if args.run else workspace.newest_run(draws=True)
         weights = run.latest_weights() if run else None
         if weights is None:
             parser.error("no run with weights here; give --run or --weights")
@@ -196,6 +222,7 @@ def main() -> None:
             "shuffled captions": round(percent(found, shuffled), 1),
             "held-out real": round(percent(real, list(np.array(list(cache.attributes["body"]))[test])), 1),
         }
+    result["variety 64 px"] = variety(sampler, cache, args.seed)
     if args.picture:
         finest = sampled[max(sampled)]
         per_row = args.count // len(PALETTE)
