@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -180,6 +181,16 @@ class Sampler:
     def num_classes(self) -> int | None:
         """How many labels a class-conditional model knows; None for any other."""
         return getattr(self.weights.config.model, "num_classes", None)
+
+    @cached_property
+    def sides(self) -> list[int]:
+        """Sides of the pictures that the model makes, coarse to fine."""
+        model, text = self.weights.config.model, None
+        if self.num_classes is not None:
+            text = torch.zeros(1, dtype=torch.int64)
+        elif getattr(model, "conditional", False):
+            text = torch.zeros(1, getattr(model, "text_dim", 0))
+        return sorted(render(self.generator, text, [0], device=self.device))
 
     def sample(
         self, captions: Sequence[str] | None, seeds: Sequence[int], *, labels: Sequence[int] | None = None, mean: bool = False

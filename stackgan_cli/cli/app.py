@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stackgan_cli import __version__
-from stackgan_cli.cli import doctor, encode_text, import_weights, info, prepare, presets, sample, train
+from stackgan_cli.cli import doctor, encode_text, import_weights, info, interpolate, prepare, presets, rank_study, sample, train
 from stackgan_cli.cli.common import examples, session_of
 
 app = typer.Typer(
@@ -59,8 +59,10 @@ app.command("prepare", epilog=prepare.EPILOG)(prepare.prepare)
 app.command("encode-text", epilog=encode_text.EPILOG)(encode_text.encode_text)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("sample", epilog=sample.EPILOG)(sample.sample)
+app.command("interpolate", epilog=interpolate.EPILOG)(interpolate.interpolate)
 app.command("info", epilog=info.EPILOG)(info.info)
 app.add_typer(presets.app, name="presets")
+app.add_typer(rank_study.app, name="rank-study")
 app.command("import", epilog=import_weights.IMPORT_EPILOG)(import_weights.import_weights)
 app.command("export", epilog=import_weights.EXPORT_EPILOG)(import_weights.export)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)

@@ -93,7 +93,6 @@ class Pictures:
         from stackgan_cli.files import write_json
         from stackgan_cli.viz.images import grid, save_png
 
-        weights = self.sampler.weights
         entries: list[dict[str, Any]] = []
         for number, seed in enumerate(self.seeds):
             caption = None if self.captions is None else self.captions[number // self.count]
@@ -109,15 +108,7 @@ class Pictures:
             names = self.captions if self.labels is None else [label_name(label) for label in self.labels]
             save_png(path, grid(images, self.count, names))
             grids.append(str(path))
-        facts = {
-            "stackgan": __version__,
-            "weights": str(weights.path),
-            "step": weights.step,
-            "preset": weights.config.name,
-            "text_encoder": weights.text_encoder["hash"] if weights.text_encoder else None,
-            "mean": self.mean,
-            "pictures": entries,
-        }
+        facts = {**identity_of(self.sampler), "mean": self.mean, "pictures": entries}
         write_json(folder / "samples.json", facts)
         return {**facts, "folder": str(folder), "grid": "\n".join(grids), "sidecar": str(folder / "samples.json")}
 
@@ -152,6 +143,25 @@ def kept_sides(sides: list[int], stage: str | None, scale: str, where: Path) -> 
     return sides[:1] if stage == "1" else [int(scale)] if scale else sides[-1:]
 
 
+def side_of(sampler: Sampler, scale: str) -> int:
+    """The one side that is asked for, else the largest. Raises UsageError."""
+    if scale == "all":
+        raise UsageError("one side at a time", where="--scale", hint=f"--scale {'|'.join(map(str, sampler.sides))}")
+    return kept_sides(sampler.sides, None, scale, sampler.weights.path)[0]
+
+
+def identity_of(sampler: Sampler) -> dict[str, Any]:
+    """What drew the pictures, as sidecars record it."""
+    weights = sampler.weights
+    return {
+        "stackgan": __version__,
+        "weights": str(weights.path),
+        "step": weights.step,
+        "preset": weights.config.name,
+        "text_encoder": weights.text_encoder["hash"] if weights.text_encoder else None,
+    }
+
+
 def _held_out(session: Session, sampler: Sampler) -> list[str]:
     """Captions to draw when none is given: those of the configuration, else of the first held-out images."""
     from stackgan_cli.data.cache import Cache
@@ -164,7 +174,7 @@ def _held_out(session: Session, sampler: Sampler) -> list[str]:
     except UserError:
         raise UsageError("say what to draw", hint='stackgan sample "a red bird with black wings"') from None
     rows = cache.rows("test")[:HELD_OUT]
-    session.say(f"no caption given: those of {len(rows)} held-out images")
+    session.say("no caption given: those of held-out images")
     return [cache.captions[cache.caption_offsets[row]] for row in rows]
 
 

@@ -19,6 +19,7 @@ COMMANDS = (
     ["encode-text"],
     ["train"],
     ["sample"],
+    ["interpolate"],
     ["info"],
     ["import"],
     ["doctor"],

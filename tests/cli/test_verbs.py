@@ -22,6 +22,9 @@ QUICK = ["train.steps=2", "samples.rows=1", "samples.columns=2", "train.tick_ste
 VIVID = ["train.steps=12", "train.optim.lr=0.02", *QUICK[1:]]
 """Enough of a training for pictures to differ from one another."""
 
+COMPUTING = ("train", "sample", "interpolate", "tsne", "neighbours")
+"""Subcommands with --device."""
+
 
 class Shell:
     """Runs the program in one workspace."""
@@ -30,7 +33,8 @@ class Shell:
         self.workspace, self.capsys = workspace, capsys
 
     def fails(self, *words: str) -> tuple[int, str]:
-        code = main([*words, "--workspace", str(self.workspace.root), *(["--device", "cpu"] if words[0] in ("train", "sample") else [])])
+        device = ["--device", "cpu"] if words[0] in COMPUTING else []
+        code = main([*words, "--workspace", str(self.workspace.root), *device])
         out, err = self.capsys.readouterr()
         assert "Traceback" not in err and "this is a bug" not in err, err
         assert code == 0 or out == ""

@@ -1,0 +1,158 @@
+"""What `stackgan interpolate` draws: ways between captions or seeds, and grids of the two kinds of noise."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackgan_cli.cli.pictures import conditions, identity_of, label_name, side_of
+from stackgan_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from stackgan_cli.cli.ui import Session
+    from stackgan_cli.sampling import Sampler, Stop
+
+
+@dataclass
+class Scene:
+    """What can be walked between. `text` is (N, T), a row a name, or None for an unconditional model."""
+
+    sampler: Sampler
+    names: list[str]
+    captions: list[str] | None
+    labels: list[int] | None
+    text: Tensor | None
+    side: int
+    seed: int
+    zero: bool
+
+    @classmethod
+    def of(
+        cls, session: Session, sampler: Sampler, captions: Sequence[str], labels: Sequence[int], *, scale: str, seed: int, zero: bool
+    ) -> Scene:
+        """The conditions to draw. Raises UsageError for captions or labels that the model does not take."""
+        import torch
+
+        side = side_of(sampler, scale)
+        texts, classes = conditions(session, sampler, captions, labels)
+        text = None
+        if texts is not None:
+            text = sampler.vectors(texts)
+        elif classes is not None:
+            text = sampler.generator.condition(torch.tensor(classes, device=sampler.device))
+        names = texts or [label_name(label) for label in classes or []]
+        return cls(sampler, names, texts, classes, text, side, seed, zero)
+
+    def keep(self, count: int) -> None:
+        """Forget all conditions but the first `count`."""
+        self.names = self.names[:count]
+        self.captions = None if self.captions is None else self.captions[:count]
+        self.labels = None if self.labels is None else self.labels[:count]
+        self.text = None if self.text is None else self.text[:count]
+
+    def noise(self, seed: int) -> dict[str, Tensor]:
+        """The noise inputs of one image, name to (D,)."""
+        from stackgan_cli.sampling import noise_of
+
+        drawn = noise_of(self.sampler.generator, [seed], self.sampler.device)
+        return {name: value[0] * 0 if self.zero else value[0] for name, value in drawn.items()}
+
+    def draw(self, text: Tensor | None, noise: dict[str, Tensor]) -> np.ndarray:
+        """uint8 (N, side, side, 3) of N rows of text and noise."""
+        from stackgan_cli.sampling import render
+
+        count = len(noise["z"])
+        return render(self.sampler.generator, text, range(count), device=self.sampler.device, noise=noise)[self.side]
+
+    def between_conditions(self) -> list[Stop]:
+        """A stop a caption or class, all with the noise of one seed."""
+        from stackgan_cli.sampling import Stop
+
+        assert self.text is not None
+        if len(self.names) < 2:
+            raise UsageError("one caption or class is no way: give two or more", hint='"a red bird" "a blue bird", or --noise')
+        return [Stop(row, self.noise(self.seed)) for row in self.text]
+
+    def between_seeds(self, count: int) -> list[Stop]:
+        """A stop a seed, all with the first caption or class."""
+        from stackgan_cli.sampling import Stop
+
+        self.keep(1)
+        return [Stop(None if self.text is None else self.text[0], self.noise(self.seed + number)) for number in range(count)]
+
+    # -- pictures -------------------------------------------------------------------------------------------------------------
+
+    def write_walk(self, stops: list[Stop], names: list[str], folder: Path, *, steps: int, frames: int, video: bool) -> list[Path]:
+        """strip.png, from each stop to the next; grid.png, of all pairs, where there are more than two; walk.gif; walk.mp4."""
+        import numpy as np
+
+        from stackgan_cli.sampling import walk
+        from stackgan_cli.viz.animation import save_gif, save_mp4
+        from stackgan_cli.viz.images import grid, save_png
+
+        pairs = list(combinations(range(len(stops)), 2))
+        drawn = {pair: self.draw(*walk([stops[index] for index in pair], steps)) for pair in pairs}
+        sheets = {"strip.png": [pair for pair in pairs if pair[1] == pair[0] + 1]} | ({"grid.png": pairs} if len(stops) > 2 else {})
+        for name, rows in sheets.items():
+            titles = [f"{names[first]}  …  {names[last]}" for first, last in rows]
+            save_png(folder / name, grid(np.concatenate([drawn[pair] for pair in rows]), steps, titles))
+        moving = self.draw(*walk(stops, frames + 1, closed=True))
+        save_gif(folder / "walk.gif", moving, fps=12)
+        if video:
+            save_mp4(folder / "walk.mp4", moving, fps=24)
+        return [folder / name for name in (*sheets, "walk.gif", *(["walk.mp4"] if video else []))]
+
+    def write_noise_grid(self, rows: int, columns: int, path: Path) -> None:
+        """Conditioning noise a row, z a column, the first caption (HDGAN section 4.1.2)."""
+        self.keep(1)
+        self._write_grid([self.seed + row for row in range(rows)], [self.seed + column for column in range(columns)], path)
+
+    def write_conditioning(self, count: int, path: Path) -> None:
+        """A row a caption: `count` draws of the conditioning noise with one z (StackGAN++ Fig. 11, rows 2 and 3)."""
+        self._write_grid([self.seed + number for number in range(count)], None, path)
+
+    def _write_grid(self, conditioning: list[int], z: list[int] | None, path: Path) -> None:
+        """With seeds of `z`: a row a conditioning seed, a column a z. Without: a row a caption, a column a conditioning seed."""
+        import torch
+
+        from stackgan_cli.sampling import noise_of
+        from stackgan_cli.viz.images import grid, save_png
+
+        generator, device = self.sampler.generator, self.sampler.device
+        if set(generator.noise_shapes(1)) == {"z"}:
+            raise UsageError("this model has no conditioning noise, only z", where=self.sampler.weights.path, hint="use --noise")
+        columns = len(z or conditioning)
+        if z is not None:
+            seeds, z_seeds = [seed for seed in conditioning for _ in z], z * len(conditioning)
+            captions = [*self.names, *[""] * (len(conditioning) - 1)]
+        else:
+            seeds, z_seeds, captions = conditioning * len(self.names), [self.seed], self.names
+        noise = noise_of(generator, seeds, device)
+        noise["z"] = noise_of(generator, z_seeds, device)["z"].expand(len(seeds), -1) * (0 if self.zero else 1)
+        assert self.text is not None
+        text = torch.repeat_interleave(self.text, len(seeds) // len(self.names), 0)
+        save_png(path, grid(self.draw(text, noise), columns, captions))
+
+    def facts(self, mode: str, options: list[str], files: list[Path]) -> dict[str, Any]:
+        """The sidecar: what was drawn, and the command that draws it again."""
+        words = ["stackgan", "interpolate", *(self.captions or []), "--weights", str(self.sampler.weights.path), "--seed", str(self.seed)]
+        words += [word for label in self.labels or [] for word in ("--label", str(label))]
+        words += ["--scale", str(self.side), *options, *(["--zero-noise"] if self.zero else [])]
+        return {
+            **identity_of(self.sampler),
+            "mode": mode,
+            "captions": self.captions,
+            "labels": self.labels,
+            "seed": self.seed,
+            "zero_noise": self.zero,
+            "side": self.side,
+            "files": [path.name for path in files],
+            "command": shlex.join(words),
+        }
