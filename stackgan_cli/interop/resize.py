@@ -1,0 +1,106 @@
+"""Images to the side that a network wants, each way as its authors' code does it: scores change by more than models differ when this does.
+
+| mode | what | from |
+|---|---|---|
+| `tf1-bilinear` | source = destination * scale: no half-pixel centres, no antialiasing | TensorFlow 1 (`align_corners=False`), inside the 2015 graph |
+| `pil-bilinear` | antialiased triangle filter, rounded to whole numbers after each direction | Pillow on 8-bit images |
+| `pil-bicubic` | antialiased cubic filter (a = -1/2) on real numbers, clipped to 0..255 at the end | Pillow's 'F' images, as clean-fid uses them |
+| `area` | mean of the pixels that a new one covers | |
+| `none` | as they are | |
+
+Pillow's filters are linear maps of rows and columns, so both run as two matrix products over a batch, on any device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stackgan_cli.errors import UsageError, did_you_mean
+
+MODES = ("tf1-bilinear", "pil-bilinear", "pil-bicubic", "area", "none")
+_FIXED_POINT = float(1 << 22)
+"""Pillow keeps the coefficients for 8-bit images as whole multiples of 2^-22."""
+
+
+def resize(images: Tensor, side: int, mode: str) -> Tensor:
+    """uint8 or float (N, 3, H, W) in 0..255 to float32 (N, 3, side, side) in 0..255.
+
+    Raises UsageError for an unknown mode.
+    """
+    if mode not in MODES:
+        raise UsageError(f"unknown way of resizing {mode!r}{did_you_mean(mode, MODES)}", where="resize", hint=f"one of: {', '.join(MODES)}")
+    if mode == "none" or images.shape[-2:] == (side, side):
+        return images.float()
+    match mode:
+        case "tf1-bilinear":
+            return _tf1_bilinear(images.float(), side)
+        case "area":
+            return F.adaptive_avg_pool2d(images.float(), side)
+        case "pil-bicubic":
+            rows, columns = (_matrix(size, side, "bicubic").to(images.device, torch.float32) for size in images.shape[-2:])
+            return (rows @ (images.float() @ columns.T)).clamp_(0, 255)
+        case _:
+            rows, columns = (_matrix(size, side, "bilinear").to(images.device) for size in images.shape[-2:])
+            across = _round_8bit(images.double() @ columns.T)
+            return _round_8bit(rows @ across).float()
+
+
+def _tf1_bilinear(images: Tensor, side: int) -> Tensor:
+    """In TensorFlow's order of operations, so that the result is the same to the bit on a CPU: across, then down."""
+    for axis in (3, 2):
+        size = images.shape[axis]
+        place = torch.arange(side, device=images.device, dtype=torch.float32) * np.float32(size / side).item()
+        low = place.long()
+        share = (place - low).view(-1, *(1,) * (3 - axis))
+        first = images.index_select(axis, low)
+        second = images.index_select(axis, (low + 1).clamp_max(size - 1))
+        images = first + (second - first) * share
+    return images
+
+
+def _round_8bit(sums: Tensor) -> Tensor:
+    """Sums of pixels times fixed-point coefficients (exact in float64) to whole numbers in 0..255, halves upwards."""
+    return sums.add_(_FIXED_POINT / 2).div_(_FIXED_POINT).floor_().clamp_(0, 255)
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+    return np.clip(1 - np.abs(x), 0, None)
+
+
+def _cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
+    """Keys' kernel (1981)."""
+    x = np.abs(x)
+    inner = ((a + 2) * x - (a + 3)) * x * x + 1
+    outer = (((x - 5) * x + 8) * x - 4) * a
+    return np.where(x < 1, inner, np.where(x < 2, outer, 0.0))
+
+
+_FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {"bilinear": (_triangle, 1.0), "bicubic": (_cubic, 2.0)}
+"""Kernel and half its width."""
+
+
+@lru_cache(maxsize=64)
+def _matrix(size: int, side: int, kind: str) -> Tensor:
+    """float64 (side, size): row i holds the shares of the old pixels in the new pixel i, as Pillow's ImagingResample finds them.
+
+    The kernel is widened by the scale when images shrink. Bilinear shares are multiplied by 2^22 and rounded.
+    """
+    kernel, support = _FILTERS[kind]
+    scale = size / side
+    stretch = max(scale, 1.0)
+    matrix = np.zeros((side, size))
+    for i in range(side):
+        centre = (i + 0.5) * scale
+        first = max(int(centre - support * stretch + 0.5), 0)
+        last = min(int(centre + support * stretch + 0.5), size)
+        shares = kernel((np.arange(first, last) - centre + 0.5) * (1 / stretch))
+        matrix[i, first:last] = shares / shares.sum()
+    if kind == "bilinear":
+        matrix = np.floor(matrix * _FIXED_POINT + 0.5)
+    return torch.from_numpy(matrix)
