@@ -1,0 +1,116 @@
+"""`stackgan rank-study`: a page that asks people which model's pictures are best, and what their answers say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stackgan_cli.cli.common import Device, examples, session_of, weights_of
+from stackgan_cli.cli.ui import table
+from stackgan_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from stackgan_cli.cli.ui import Session
+
+app = typer.Typer(
+    help="Ask people which model's pictures are best, or whether they pass for real.", no_args_is_help=False, invoke_without_command=True
+)
+
+LARGE = 40e6
+"""Bytes of a page that are worth a word."""
+
+
+@app.callback(
+    epilog=examples("stackgan rank-study make demo-stage1-demo demo-stage2-demo", "stackgan rank-study score answers-*.csv --key key.json")
+)
+def rank_study(ctx: typer.Context) -> None:
+    """Ask people which model's pictures are best, or whether they pass for real."""
+    if ctx.invoked_subcommand is None:
+        session_of(ctx).result({}, ctx.get_help())
+
+
+@app.command(
+    epilog=examples(
+        "stackgan rank-study make demo-stage1-demo demo-stage2-demo",
+        "stackgan rank-study make runs/a/weights/latest.safetensors runs/b/weights/latest.safetensors --questions 100 --images 3",
+        "stackgan rank-study make demo-v2-demo --real --questions 40",
+    )
+)
+def make(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="RUN_OR_WEIGHTS...", help="Runs or weights files.")],
+    real: Annotated[bool, typer.Option("--real", help="One generated and one real image a question: which one is real?")] = False,
+    captions_per_class: Annotated[int, typer.Option(min=1, help="Texts of a class at most (the papers: 50).")] = 50,
+    questions: Annotated[int, typer.Option(min=1, help="Questions in all at most.")] = 50,
+    images: Annotated[int | None, typer.Option(min=1, max=20, help="Pictures a text and model. Default: 5.", show_default=False)] = None,
+    cache: Annotated[str, typer.Option(help="Whose test texts. Default: that of the first model.", show_default=False)] = "",
+    jpeg: Annotated[bool, typer.Option("--jpeg", help="A page of a fifth of the size; the pictures lose a little.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of texts, order and noise.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Folder. Default: a new one in rank-studies/.", show_default=False)] = None,
+    device: Device = "auto",
+) -> None:
+    """Write one self-contained page with the questions, and the key that says which model stood where.
+
+    Pictures are PNG, exactly as drawn. Send the page to the respondents, and keep key.json to yourself.
+    """
+    from stackgan_cli.cli.studies import make_study
+
+    session = session_of(ctx)
+    if real and images is not None:
+        raise UsageError("--real shows one picture of each kind", where="--images", hint="leave it out")
+    study, html = make_study(
+        session,
+        {name: _weights(session, name) for name in models},
+        kind="real" if real else "rank",
+        cache_name=cache,
+        per_class=captions_per_class,
+        count=questions,
+        images=1 if real else images or 5,
+        kind_of_file="jpeg" if jpeg else "png",
+        seed=seed,
+        device=device,
+    )
+    from stackgan_cli.files import write_json, write_text
+
+    folder = output or _new_folder(session.workspace.root / "rank-studies")
+    write_text(folder / "study.html", html)
+    write_json(folder / "key.json", study.to_json())
+    if len(html) > LARGE:
+        session.warn(f"the page has {len(html) / 1e6:.0f} MB; --jpeg, fewer --questions or fewer --images make it smaller")
+    facts: dict[str, Any] = {"study": study.id, "kind": study.kind, "questions": len(study.questions), "models": list(study.models)}
+    facts |= {"page": str(folder / "study.html"), "key": str(folder / "key.json"), "bytes": len(html)}
+    session.result(facts, f"{facts['page']}: {len(study.questions)} questions, {len(html) / 1e6:.1f} MB\n{facts['key']}: who stood where")
+
+
+def _weights(session: Session, name: str) -> Path:
+    return path if (path := Path(name).expanduser()).is_file() else weights_of(session, name)
+
+
+def _new_folder(parent: Path) -> Path:
+    return next(folder for number in range(1, 1_000_000) if not (folder := parent / f"{number:03d}").exists())
+
+
+@app.command(epilog=examples("stackgan rank-study score answers-*.csv --key rank-studies/001/key.json"))
+def score(
+    ctx: typer.Context,
+    answers: Annotated[list[Path], typer.Argument(metavar="CSV...", help="Answers that the page saved.")],
+    key: Annotated[Path, typer.Option(help="The key.json that was written with the page.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """Mean ranks with 95 % intervals and how far people agree; or how often generated images were taken for real."""
+    from stackgan_cli.metrics.rank_study import Study, read_answers, score
+
+    study = Study.read(key)
+    found = score(study, read_answers(answers, study), seed=seed)
+    head = f"{found['answers']} answers by {found['respondents']} to {found['questions']} of {len(study.questions)} questions"
+    if study.kind == "rank":
+        columns = ("MODEL", "MEAN RANK", "95 %", "RANKED FIRST")
+        rows = [(m["model"], f"{m['mean_rank']:.2f}", f"{m['low']:.2f} to {m['high']:.2f}", f"{m['best']:.0%}") for m in found["models"]]
+        last = f"Kendall's W {found['kendall_w']:.3f}; Friedman chi2 {found['friedman_chi2']:.2f}, p = {found['p']:.2g}"
+    else:
+        columns = ("MODEL", "TAKEN FOR REAL", "95 %", "ANSWERS")
+        rows = [(m["model"], f"{m['rate']:.1%}", f"{m['low']:.1%} to {m['high']:.1%}", str(m["answers"])) for m in found["models"]]
+        last = "chance is 50 %"
+    session_of(ctx).result(found, f"{head}\n{table(rows, columns)}\n{last}")
