@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,12 +101,12 @@ class Workspace:
         hint = f"runs here: {', '.join(names)}" if names else "no runs here yet: stackgan train --preset demo-stage1"
         raise UsageError(f"no run called {name!r}{did_you_mean(name, names)}", where=self.runs, hint=hint)
 
-    def newest_run(self, arch: str | None = None, *, without: str | None = None) -> Run | None:
-        """The newest run that has weights and is of (or is not of) an architecture."""
+    def newest_run(self, arch: str | None = None, *, draws: bool = False) -> Run | None:
+        """The newest run that has weights and is of an architecture, or (with `draws`) makes images."""
         for name in self.run_names():
             run = Run(self.runs / name)
-            kind = run.config.model.arch
-            if run.latest_weights() and kind != without and (arch is None or kind == arch):
+            model = run.config.model
+            if run.latest_weights() and (model.DRAWS or not draws) and arch in (None, model.arch):
                 return run
         return None
 
@@ -199,6 +199,11 @@ class Run:
         with self.log_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def append_metric(self, line: Mapping[str, Any]) -> None:
+        """Add a line to `metrics.jsonl`."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
     # -- state --------------------------------------------------------------------------------------------------------------
 
     def save_state(self, state: Mapping[str, Any]) -> None:
@@ -228,10 +233,18 @@ class Run:
         path = self.folder / "weights" / "latest.safetensors"
         return path if path.is_file() else None
 
-    def save_weights(self, tensors: Mapping[str, Tensor], *, step: int, text_encoder: Mapping[str, Any] | None, keep: int) -> Path:
+    def save_weights(
+        self,
+        tensors: Mapping[str, Tensor],
+        *,
+        step: int,
+        text_encoder: Mapping[str, Any] | None,
+        classes: Sequence[str] | None,
+        keep: int,
+    ) -> Path:
         """Write `weights/STEP.safetensors` and make `latest` name it; older ones beyond `keep` are removed."""
         path = self.folder / "weights" / f"step-{step:08d}.safetensors"
-        write_weights(path, tensors, config=self.config, step=step, text_encoder=text_encoder)
+        write_weights(path, tensors, config=self.config, step=step, text_encoder=text_encoder, classes=classes)
         latest = path.with_name("latest.safetensors")
         with replacing(latest) as temporary:
             os.link(path, temporary)
@@ -259,15 +272,22 @@ class Run:
 
 
 def write_weights(
-    path: Path, tensors: Mapping[str, Tensor], *, config: RunConfig, step: int, text_encoder: Mapping[str, Any] | None
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    config: RunConfig,
+    step: int,
+    text_encoder: Mapping[str, Any] | None,
+    classes: Sequence[str] | None = None,
 ) -> None:
-    """Atomically write a weights file. Tensors are stored contiguous, on the CPU."""
+    """Atomically write a weights file. Tensors are stored contiguous, on the CPU; `classes` are what a classifier's outputs stand for."""
     header = {
         "format": WEIGHTS_FORMAT,
         "stackgan": __version__,
         "step": step,
         "config": config.model_dump(mode="json"),
         "text_encoder": dict(text_encoder) if text_encoder else None,
+        "classes": None if classes is None else list(classes),
     }
     # One metadata key: the library writes several in no fixed order, and equal weights are to be equal files.
     metadata = {"stackgan": json.dumps(header)}
@@ -277,13 +297,15 @@ def write_weights(
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file: its configuration, the step it was written at, and what is known of its text encoder."""
+    """A weights file: its configuration, the step it was written at, and what is known of its text encoder and classes."""
 
     path: Path
     config: RunConfig
     step: int
     text_encoder: dict[str, Any] | None
     """`{"hash", "config"}`; the tensors of the encoder are under `text_encoder.` when they are in the file."""
+    classes: tuple[str, ...] | None = None
+    """What the outputs of a classifier stand for, in order."""
 
     @classmethod
     def open(cls, path: Path) -> Weights:
@@ -300,7 +322,14 @@ class Weights:
         header = json.loads(metadata.get("stackgan", "{}"))
         if header.get("format") != WEIGHTS_FORMAT:
             raise MismatchError(f"not a {WEIGHTS_FORMAT} file", where=path, hint="weights files are in runs/NAME/weights")
-        return cls(path, RunConfig.model_validate(header["config"]), header["step"], header["text_encoder"])
+        classes = header.get("classes")  # absent before classifiers came
+        return cls(
+            path,
+            RunConfig.model_validate(header["config"]),
+            header["step"],
+            header["text_encoder"],
+            None if classes is None else tuple(classes),
+        )
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under `prefix.`, without it."""

@@ -18,15 +18,17 @@ def dry_run(session: Session, config: RunConfig, name: str) -> None:
     from stackgan_cli.training.estimate import estimate
     from stackgan_cli.training.loop import total_steps
     from stackgan_cli.training.plan import plan
+    from stackgan_cli.training.setup import resolve
 
-    cost = estimate(config)
     steps, missing = config.train.steps, []
     try:
         cache = Cache.open(session.workspace.cache_path(config.data.cache))
+        config = resolve(config, session.workspace)
         missing = plan(config, session.workspace)
-        steps = total_steps(config.train, len(cache.rows("train")))
+        steps = total_steps(config.train, len(cache.rows(config.data.split)))
     except UserError as error:
         session.warn(f"{error}; {error.hint}" if error.hint else str(error))
+    cost = estimate(config)
     rows = [
         ("run", str(session.workspace.runs / name)),
         *((f"parameters of {network}", f"{count:,}") for network, count in cost.parameters.items()),

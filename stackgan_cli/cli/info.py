@@ -27,7 +27,7 @@ def info(
         data = describe(path, workspace)
     else:
         data = {"workspace": str(workspace.root.resolve()), "caches": workspace.cache_names(), "runs": workspace.run_names()}
-    session.result(data, table([(key, _plain(value)) for key, value in data.items() if key != "config"]))
+    session.result(data, table([(key, _plain(value)) for key, value in data.items() if key not in ("config", "class_names")]))
 
 
 def describe(path: str, workspace: Workspace) -> dict[str, Any]:
@@ -57,6 +57,8 @@ def describe(path: str, workspace: Workspace) -> dict[str, Any]:
         "cache": weights.config.data.cache,
         "text_encoder": encoder["hash"] if encoder else None,
         "text_encoder_inside": bool(encoder and "config" in encoder),
+        "classes": None if weights.classes is None else len(weights.classes),
+        "class_names": weights.classes,
         "bytes": place.stat().st_size,
         "config": weights.config.model_dump(mode="json"),
     }

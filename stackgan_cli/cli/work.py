@@ -63,9 +63,10 @@ class Worker:
         from stackgan_cli.runtime import StopFlag
         from stackgan_cli.training.loop import Tick as TickReport
         from stackgan_cli.training.loop import Trainer, train
-        from stackgan_cli.training.setup import open_job
+        from stackgan_cli.training.setup import open_job, resolve
         from stackgan_cli.viz.board import Board
 
+        config = resolve(config, self.workspace)
         run = self._open_run(config, name, fresh)
         if run.status()["finished"]:
             self.session.say(f"{name} is finished ({run.status()['step']:,} steps)")
@@ -97,16 +98,17 @@ class Worker:
         return {**run.status(), **self._scores(job, report.stopped)}
 
     def _scores(self, job: Job, stopped: str) -> dict[str, float]:
-        """Zero-shot scores of a text encoder that has just been finished."""
-        from stackgan_cli.cli.zero_shot import zero_shot_scores
+        """What a text encoder, classifier or similarity that has just been finished has learned; also a line of its `metrics.jsonl`."""
+        from stackgan_cli.training.scores import final_scores
 
-        if job.run.config.model.arch != "char-cnn-rnn" or stopped != "finished" or not self.world.is_main:
+        if stopped != "finished" or not self.world.is_main:
             return {}
-        scores = zero_shot_scores(job)
-        if scores:
-            self.session.say(
-                f"{job.run.name}: held-out classes, " + ", ".join(f"{key} {100 * value:.1f} %" for key, value in scores.items())
-            )
+        line = final_scores(job)
+        if not line:
+            return {}
+        job.run.append_metric(line)
+        scores = {key: value for key, value in line.items() if isinstance(value, float)}
+        self.session.say(f"{job.run.name}: held out, " + ", ".join(f"{key} {value:.3f}" for key, value in scores.items()))
         return scores
 
     def _open_run(self, config: RunConfig, name: str, fresh: bool) -> Run:

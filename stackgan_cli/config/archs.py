@@ -22,6 +22,8 @@ class Frozen(BaseModel):
 
     SHARED_WITH_STAGE1: ClassVar[tuple[str, ...]] = ()
     """Keys of a Stage-II model that its Stage-I has to agree with."""
+    DRAWS: ClassVar[bool] = False
+    """Whether the model makes images: a generator, and not a text encoder or a measure."""
 
 
 class VariantConfig(Frozen):
@@ -48,6 +50,7 @@ class StackGANv1(VariantConfig):
         "tensorflow": {"wrong_pairs": "image", "wrong_weight": 0.5, "kl_weight": 2.0, "captions_per_embedding": 4, "fresh_noise": True},
     }
 
+    DRAWS: ClassVar[bool] = True
     SHARED_WITH_STAGE1: ClassVar[tuple[str, ...]] = (
         *("variant", "conditional", "text_dim", "condition_dim", "z_dim", "gf_dim", "df_dim", "conditioning_augmentation"),
     )
@@ -94,6 +97,7 @@ class StackedConfig(VariantConfig):
     with a weight of their own below.
     """
 
+    DRAWS: ClassVar[bool] = True
     adversarial: Literal["bce", "least-squares"] = "bce"
     discriminator_sees: Literal["mean", "sample", "text"] = "mean"
     """What pair heads are shown: mean or sample of the conditioning Gaussian, or the text embedding (through a layer of D's own)."""
@@ -308,4 +312,51 @@ class CharCNNRNN(Frozen):
     margin: Annotated[float, Field(gt=0)] = 1.0
 
 
-ArchConfig = Annotated[StackGANv1 | StackGANv2 | HDGAN | CharCNNRNN, Field(discriminator="arch")]
+class Classifier(Frozen):
+    """A classifier of images, whose features and probabilities score those of generators.
+
+    The papers' inception score takes an Inception-v3 fine-tuned on the 50 test classes of CUB (metrics by StackGAN's authors); their file
+    is no longer published. `cnn` is a small network trained from scratch.
+    """
+
+    arch: Literal["classifier"] = "classifier"
+    backbone: Literal["cnn", "inception"] = "cnn"
+    weights: str | None = None
+    """inception: a file of Inception-v3 weights to start from; None starts from random ones."""
+    resolution: Literal[32, 64, 128, 256] = 64
+    """Side of the images that it is shown; the inception backbone enlarges them to 299 px."""
+    width: PositiveInt = 32
+    """cnn: channels of the first layer; the last has up to 8 times as many."""
+    label: str = "class"
+    """What is told apart: `class`, or attributes of the cache joined by `+` (`body+wing`)."""
+    num_classes: PositiveInt | None = None
+    """None: as many as there are labels in the split that is trained on."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Classifier:
+        if not all(part.strip() for part in self.label.split("+")):
+            raise ValueError("label: give 'class', or attributes joined by '+', like 'body+wing'")
+        if self.weights is not None and self.backbone != "inception":
+            raise ValueError("weights: only the inception backbone starts from a file; set it to null, or use backbone 'inception'")
+        return self
+
+
+class VSSimilarity(Frozen):
+    """Visual-semantic similarity (HDGAN draft, Eq. 5): a joint space for image features of a fixed extractor and text vectors."""
+
+    arch: Literal["vs-similarity"] = "vs-similarity"
+    resolution: Literal[32, 64, 128, 256] = 64
+    """Side of the images that the extractor is shown in training."""
+    text_dim: PositiveInt = 1024
+    joint_dim: PositiveInt = 512
+    margin: Annotated[float, Field(gt=0)] = 0.2
+    extractor: Classifier | None = None
+    """None: the classifier that `requires.extractor` names. A run's own configuration shows it, and its weights file contains it."""
+
+    @property
+    def conditional(self) -> bool:
+        """It takes captions."""
+        return True
+
+
+ArchConfig = Annotated[StackGANv1 | StackGANv2 | HDGAN | CharCNNRNN | Classifier | VSSimilarity, Field(discriminator="arch")]

@@ -20,6 +20,8 @@ class DataConfig(Frozen):
 
     cache: str = "cub"
     """Name of a cache under `caches/` of the workspace, or a path to one."""
+    split: Literal["train", "test", "all"] = "train"
+    """The images that are trained on."""
     flip: bool = True
     """Mirror each image with probability 1/2."""
     random_crop: bool = True
@@ -90,6 +92,8 @@ class RequiresConfig(Frozen):
 
     text_encoder: str | None = None
     stage1: str | None = None
+    extractor: str | None = None
+    """The classifier whose features `vs-similarity` compares with text."""
 
 
 class RunConfig(Frozen):

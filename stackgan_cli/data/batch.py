@@ -22,6 +22,8 @@ class Needs:
     """Character codes (B, 201) of one caption an item."""
     distinct_classes: bool = False
     """Every item of a batch is of another class (structured joint embedding)."""
+    labels: bool = False
+    """What a classifier is to say of each item (data/labels.py)."""
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Batch:
     """(B,) int64: a permutation of the batch, item i to one of another class as far as the batch has enough of them."""
     characters: Tensor | None = None
     class_ids: Tensor | None = None
+    labels: Tensor | None = None
+    """(B,) int64."""
     rows: Tensor | None = None
     """Dataset rows of the items (B,) int64: which image each one is."""
 

@@ -141,7 +141,8 @@ def send(array: np.ndarray, device: torch.device) -> Tensor:
 class Feed:
     """Draws training batches.
 
-    `vectors` (M, T) float32 are the embeddings of all captions of the cache, in its order; `codes` (M, 201) uint8 their characters.
+    `vectors` (M, T) float32 are the embeddings of all captions of the cache, in its order; `codes` (M, 201) uint8 their characters;
+    `labels` (N,) int64 belong to all images of the cache. Items are drawn from `rows` of the cache, or else from a whole `split`.
     `batch_size` is the global batch, over all ranks and accumulated parts.
     Raises DataError when the cache is too small for `needs`, ConfigError when a residency is impossible.
     """
@@ -154,7 +155,9 @@ class Feed:
         batch_size: int,
         vectors: np.ndarray | None = None,
         codes: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
         split: str = "train",
+        rows: np.ndarray | None = None,
         flip: bool = True,
         random_crop: bool = True,
         residency: str = "auto",
@@ -164,7 +167,7 @@ class Feed:
         self.cache, self.needs, self.seed = cache, needs, seed
         self.flip, self.random_crop = flip, random_crop
         self.device = torch.device(device)
-        self.rows = cache.rows(split)
+        self.rows = cache.rows(split) if rows is None else rows
         if not len(self.rows):
             raise DataError(f"no images in the {split!r} split", where=cache.path, hint="prepare the cache again")
         self.class_ids = cache.class_ids[self.rows]
@@ -175,6 +178,7 @@ class Feed:
         self.batch_size = self._checked_batch_size(batch_size)
         self.vectors = vectors
         self.codes = codes
+        self.labels = labels
         self._by_class = np.argsort(self.class_ids, kind="stable")
         self._classes, self._class_start, self._class_count = np.unique(
             self.class_ids[self._by_class], return_index=True, return_counts=True
@@ -300,6 +304,9 @@ class Feed:
         if self.needs.characters:
             assert self.codes is not None
             out.characters = self._send(self.codes[captions[:, 0]])
+        if self.needs.labels:
+            assert self.labels is not None
+            out.labels = self._send(self.labels[self.rows[rows[mine]]])
         if self.needs.wrong == "batch":
             out.wrong_order = self._send(mismatched_order(self.class_ids[rows[mine]], random))
         elif self.needs.wrong != "none":

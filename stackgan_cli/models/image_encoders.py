@@ -30,13 +30,19 @@ class SmallCNN(nn.Module):
             layers += [nn.Conv2d(channels, out, 3, 2, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
             channels, side, out = out, (side + 1) // 2, min(out * 2, width * 8)
         self.body = nn.Sequential(*layers)
-        self.norm = nn.BatchNorm1d(2 * channels)
-        self.project = nn.Linear(2 * channels, text_dim)
+        self.num_features = 2 * channels
+        self.norm = nn.BatchNorm1d(self.num_features)
+        self.project = nn.Linear(self.num_features, text_dim)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] to the pooled, normalised units (B, D)."""
+        places = self.body(images)
+        pooled: Tensor = self.norm(torch.cat([places.mean((2, 3)), places.amax((2, 3))], 1))
+        return pooled
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] to (B, T)."""
-        places = self.body(images)
-        vector: Tensor = self.project(self.norm(torch.cat([places.mean((2, 3)), places.amax((2, 3))], 1)))
+        vector: Tensor = self.project(self.features(images))
         return vector
 
 

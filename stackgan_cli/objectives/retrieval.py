@@ -29,14 +29,27 @@ def joint_embedding_loss(
     unless `symmetric` (DS-SJE against DA-SJE). `total` is their sum; `top1` the share of images that score their own text highest.
     """
     scores = image_features.float() @ text_features.float().T
-    own = scores.diagonal()
-    same = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    losses = {"image_to_text": F.relu(scores - own[:, None] + margin).masked_fill(same, 0).mean()}
+    by_image, by_text = ranking_hinges(scores, torch.eye(len(scores), dtype=torch.bool, device=scores.device), margin)
+    losses = {"image_to_text": by_image.mean()}
     if symmetric:
-        losses["text_to_image"] = F.relu(scores - own[None, :] + margin).masked_fill(same, 0).mean()
+        losses["text_to_image"] = by_text.mean()
     total = torch.stack(list(losses.values())).sum()
-    top1 = (scores.detach().argmax(1) == torch.arange(len(scores), device=scores.device)).float().mean()
-    return {"total": total, **losses, "top1": top1}
+    return {"total": total, **losses, "top1": own_first(scores)}
+
+
+def ranking_hinges(scores: Tensor, same: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """Terms (B, B) of a bidirectional ranking loss on scores s of images (rows) against texts, pairs on the diagonal; zero where `same`.
+
+    Texts ranked by an image: max(0, margin - s_ii + s_ij); images ranked by a text: max(0, margin - s_jj + s_ij).
+    """
+    own = scores.diagonal()
+    by_image, by_text = (F.relu(scores - own[:, None] + margin), F.relu(scores - own[None, :] + margin))
+    return by_image.masked_fill(same, 0), by_text.masked_fill(same, 0)
+
+
+def own_first(scores: Tensor) -> Tensor:
+    """The share of rows (images) that score their own column (text) highest."""
+    return (scores.detach().argmax(1) == torch.arange(len(scores), device=scores.device)).float().mean()
 
 
 @dataclass

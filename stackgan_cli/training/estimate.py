@@ -52,6 +52,7 @@ def meta_batch(needs: Needs, size: int, text_dim: int) -> Batch:
         wrong_order=index if needs.wrong == "batch" else None,
         characters=torch.empty((size, 201), dtype=torch.uint8, device="meta") if needs.characters else None,
         class_ids=index,
+        labels=index if needs.labels else None,
         rows=index,
     )
 

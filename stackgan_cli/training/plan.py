@@ -18,7 +18,7 @@ from stackgan_cli.training.setup import encoder_weights, find_vectors, run_name
 class Prerequisite:
     """One missing thing. `command` makes it by hand; `config` is the run to train (None for `vectors`)."""
 
-    kind: Literal["text-encoder", "vectors", "stage1"]
+    kind: Literal["text-encoder", "vectors", "stage1", "extractor"]
     what: str
     cost: str
     command: str
@@ -33,10 +33,10 @@ def plan(config: RunConfig, workspace: Workspace) -> list[Prerequisite]:
     """
     cache = Cache.open(workspace.cache_path(config.data.cache))
     requires, missing = config.requires, []
-    text = getattr(config.model, "conditional", False)
-    if text and find_vectors(config, cache, workspace) is None:
+    text_dim = getattr(config.model, "text_dim", None) if getattr(config.model, "conditional", False) else None
+    if text_dim is not None and find_vectors(config, cache, workspace) is None:
         if requires.text_encoder is not None and encoder_weights(requires.text_encoder, config, workspace) is None:
-            missing.append(_training("text-encoder", requires.text_encoder, config, cache, {"text_dim": config.model.text_dim}))
+            missing.append(_training("text-encoder", requires.text_encoder, config, cache, {"text_dim": text_dim}))
         missing.append(
             Prerequisite(
                 "vectors",
@@ -48,11 +48,13 @@ def plan(config: RunConfig, workspace: Workspace) -> list[Prerequisite]:
     if requires.stage1 is not None and encoder_weights(requires.stage1, config, workspace) is None:
         shared = {key: getattr(config.model, key) for key in config.model.SHARED_WITH_STAGE1}
         missing.append(_training("stage1", requires.stage1, config, cache, shared))
+    if requires.extractor is not None and encoder_weights(requires.extractor, config, workspace) is None:
+        missing.append(_training("extractor", requires.extractor, config, cache, {}))
     return missing
 
 
 def _training(
-    kind: Literal["text-encoder", "stage1"], preset: str, config: RunConfig, cache: Cache, model: dict[str, object]
+    kind: Literal["text-encoder", "stage1", "extractor"], preset: str, config: RunConfig, cache: Cache, model: dict[str, object]
 ) -> Prerequisite:
     if preset not in preset_names():
         raise MismatchError(
@@ -66,7 +68,7 @@ def _training(
         overrides["data.cache"] = config.data.cache
     words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in overrides.items()]
     made = load_config(preset, words)
-    steps = total_steps(made.train, len(cache.rows("train")))
+    steps = total_steps(made.train, len(cache.rows(made.data.split)))
     command = " ".join(["stackgan train --preset", preset, *words])
     cost = f"{steps:,} steps of {made.train.batch_size} images"
     return Prerequisite(kind, f"{kind} {preset!r}", cost, command, made, run_name(preset, config.data.cache))

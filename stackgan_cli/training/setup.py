@@ -15,15 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from stackgan_cli import registry
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import Feed
+from stackgan_cli.data.labels import Labels, read_labels
 from stackgan_cli.data.vectors import TextVectors
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.files import write_json
+from stackgan_cli.interop.measures import load_classifier
 from stackgan_cli.interop.official import load_official
 from stackgan_cli.interop.text_encoder import TextEncoder
 from stackgan_cli.models.interface import Generator
+from stackgan_cli.models.similarity import VSSimilarity
 from stackgan_cli.runs import Run, Weights, Workspace
 from stackgan_cli.runtime import World, key_seed
 from stackgan_cli.text.alphabet import encode_batch
@@ -39,6 +44,7 @@ class Job:
     trainer: Trainer
     vectors: TextVectors | None
     text_encoder: TextEncoder | None
+    labels: Labels | None
 
     def save_weights(self, trainer: Trainer) -> None:
         """Write a complete weights file: networks (the averaged generator where one is kept) and the text encoder when it is known."""
@@ -52,8 +58,9 @@ class Job:
             if self.text_encoder is not None:
                 identity = self.text_encoder.reference
                 tensors |= self.text_encoder.tensors
-        config = trainer.config
-        self.run.save_weights(tensors, step=trainer.step, text_encoder=identity, keep=config.keep_weights)
+        classes = None if self.labels is None else self.labels.names
+        keep = trainer.config.keep_weights
+        self.run.save_weights(tensors, step=trainer.step, text_encoder=identity, classes=classes, keep=keep)
 
 
 def find_vectors(config: RunConfig, cache: Cache, workspace: Workspace) -> TextVectors | None:
@@ -97,8 +104,47 @@ def run_name(preset: str, cache: str) -> str:
     return preset if dataset in preset.split("-") else f"{preset}-{dataset}"
 
 
+def resolve(config: RunConfig, workspace: Workspace) -> RunConfig:
+    """The configuration with what it leaves open filled in, so that a weights file can be rebuilt from its own header.
+
+    A classifier's number of classes comes from the labels of the cache; the extractor of a similarity from what `requires.extractor`
+    names, a run or weights file, or the preset that will make it. Raises DataError for the cache, MismatchError for the extractor.
+    """
+    model = config.model
+    found: dict[str, Any] = {}
+    if isinstance(model, ClassifierConfig) and model.num_classes is None:
+        cache = Cache.open(workspace.cache_path(config.data.cache))
+        found["num_classes"] = len(read_labels(cache, model.label, config.data.split).names)
+    elif getattr(model, "extractor", model) is None and config.requires.extractor is not None:
+        found["extractor"] = _extractor_config(config.requires.extractor, config, workspace)
+    return config.model_copy(update={"model": model.model_copy(update=found)}) if found else config
+
+
+def _extractor_config(requirement: str, config: RunConfig, workspace: Workspace) -> ClassifierConfig:
+    path = encoder_weights(requirement, config, workspace)
+    if path is not None:
+        found = Weights.open(path).config
+    elif requirement in preset_names():
+        found = resolve(load_config(requirement, [], {"data": {"cache": config.data.cache}}), workspace)
+    else:
+        raise _no_extractor(requirement)
+    if not isinstance(found.model, ClassifierConfig):
+        raise MismatchError(
+            f"{requirement!r} is a {found.model.arch}, and not a classifier",
+            where="requires.extractor",
+            hint="name a classifier's run, weights file or preset",
+        )
+    return found.model
+
+
+def _no_extractor(requirement: str | None) -> MismatchError:
+    named = f"the extractor {requirement!r} is not there or not finished" if requirement else "no extractor is named"
+    preset = requirement if requirement in preset_names() else "classifier"
+    return MismatchError(named, where="requires.extractor", hint=f"stackgan train --preset {preset}, then requires.extractor={preset}")
+
+
 def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch.device, world: World | None = None) -> Job:
-    """Open and check everything that the run needs before anything is trained.
+    """Open and check everything that the run needs before anything is trained. `config` leaves nothing open (`resolve`).
 
     Raises DataError for the cache, MismatchError when the inputs are not those that the run was started with.
     """
@@ -109,9 +155,12 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
     inputs: dict[str, Any] = {"cache": cache.identity}
     if config.requires.stage1 is not None and not run.state_path.is_file():
         inputs["stage1"] = _load_stage1(networks["generator"], config, workspace)
+    if "similarity" in networks and not run.state_path.is_file():
+        inputs["extractor"] = _load_extractor(networks["similarity"], config, workspace)
     objective = spec.objective(config.model, networks)
     needs = objective.needs
     _check_classes(config, cache)
+    labels = _read_labels(config, cache) if needs.labels else None
     vectors = find_vectors(config, cache, workspace) if needs.text else None
     encoder = None
     if needs.text:
@@ -130,6 +179,9 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
         batch_size=config.train.batch_size,
         vectors=None if vectors is None else vectors.vectors,
         codes=codes,
+        labels=None if labels is None else labels.ids,
+        split=config.data.split,
+        rows=None if labels is None else labels.trained,
         flip=config.data.flip,
         random_crop=config.data.random_crop,
         residency=config.data.residency,
@@ -137,19 +189,44 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
         seed=config.train.seed,
     )
     trainer = Trainer(objective, feed, config.train, device=device, world=world)
-    return Job(run, cache, trainer, vectors, encoder)
+    return Job(run, cache, trainer, vectors, encoder, labels)
 
 
 def _check_classes(config: RunConfig, cache: Cache) -> None:
     """A class-conditional model needs a label from 0 to `num_classes - 1` for every image."""
     num_classes = getattr(config.model, "num_classes", None)
-    if num_classes is None:
+    if num_classes is None or getattr(config.model, "conditioning", None) != "class":
         return
     if (cache.class_ids < 0).any():
         raise DataError("some images have no class", where=cache.path, hint="use model.condition=text or none")
     if cache.class_ids.max() >= num_classes:
         found = int(cache.class_ids.max()) + 1
         raise DataError(f"has {found} classes, and the model {num_classes}", where=cache.path, hint=f"model.num_classes={found}")
+
+
+def _read_labels(config: RunConfig, cache: Cache) -> Labels:
+    model = config.model
+    assert isinstance(model, ClassifierConfig)
+    labels = read_labels(cache, model.label, config.data.split)
+    if model.num_classes != len(labels.names):
+        raise DataError(
+            f"the {config.data.split!r} split has {len(labels.names)} labels ({model.label}), and the classifier {model.num_classes}",
+            where=cache.path,
+            hint=f"model.num_classes={len(labels.names)}, or null for as many as there are",
+        )
+    return labels
+
+
+def _load_extractor(similarity: nn.Module, config: RunConfig, workspace: Workspace) -> str:
+    path = encoder_weights(config.requires.extractor, config, workspace)
+    if path is None:
+        raise _no_extractor(config.requires.extractor)
+    weights, classifier = load_classifier(path)
+    assert isinstance(similarity, VSSimilarity)
+    if weights.config.model != config.model.extractor:  # type: ignore[union-attr]
+        raise MismatchError("this classifier is of another configuration than model.extractor", where=path, hint="model.extractor=null")
+    similarity.extractor.load_state_dict(classifier.state_dict())
+    return f"{path.parent.parent.name} at step {weights.step}"
 
 
 def _load_stage1(generator: nn.Module, config: RunConfig, workspace: Workspace) -> str:

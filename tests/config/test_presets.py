@@ -179,7 +179,7 @@ def test_known_keys_are_those_of_a_resolved_configuration() -> None:
 def test_presets_say_only_what_their_variant_does_not(name: str) -> None:
     """A variant's own keys are left to the variant, so that `model.variant=...` on the command line changes all of them."""
     model, config = read_preset(name)[0]["model"], load_config(name).model
-    row = getattr(config, "VARIANTS", {}).get(config.variant, {})
+    row = getattr(config, "VARIANTS", {}).get(getattr(config, "variant", None), {})
     assert not {key for key in row if key in model and getattr(config, key) == row[key]}
     assert "wrong_pairs" not in model or model["wrong_pairs"] in ("none", "batch")
     assert not any(isinstance(value, float) and math.isnan(value) for value in model.values())

@@ -1,0 +1,68 @@
+"""What a classifier tells apart: classes of a cache, or its attributes, as numbers; and which images are kept from its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stackgan_cli.data.cache import Cache
+from stackgan_cli.errors import DataError, did_you_mean
+
+HELD_OUT_EVERY = 5
+"""Of the images of each label the fifth, tenth, ... are not trained on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of the images of a split; rows are those of the cache, ascending."""
+
+    names: tuple[str, ...]
+    ids: np.ndarray
+    """(N,) int64: index into `names` for every image of the cache, -1 outside the split."""
+    trained: np.ndarray
+    """Rows to train on."""
+    held_out: np.ndarray
+    """Rows to measure accuracy on; empty when no label has five images."""
+
+
+def read_labels(cache: Cache, label: str, split: str) -> Labels:
+    """Labels of the images of `split`: `class`, in the order of the cache's classes, or attributes joined by `+`, in that of the alphabet.
+
+    Only what occurs in the split is a label. Raises DataError for an attribute that the cache has not, and for images without a label.
+    """
+    rows = cache.rows(split)
+    if label == "class":
+        present, ids = np.unique(cache.class_ids[rows], return_inverse=True)
+        missing = int((cache.class_ids[rows] < 0).sum())
+        names = tuple(cache.class_names[number] for number in present)
+    else:
+        columns = [_attribute(cache, part.strip()) for part in label.split("+")]
+        values = [tuple(column[row] for column in columns) for row in rows]
+        found = sorted(set(values))
+        index = {value: number for number, value in enumerate(found)}
+        ids = np.array([index[value] for value in values], np.int64)
+        missing = sum(not all(value) for value in values)
+        names = tuple("+".join(value) for value in found)
+    if missing:
+        raise DataError(f"{missing:,} images of the {split!r} split have no {label}", where=cache.path, hint="choose another model.label")
+    if len(names) < 2:
+        raise DataError(f"a classifier needs at least two labels, and {label!r} has {len(names)} in the {split!r} split", where=cache.path)
+    everywhere = np.full(cache.num_images, -1, np.int64)
+    everywhere[rows] = ids
+    held = np.zeros(len(rows), bool)
+    for number in range(len(names)):
+        held[np.flatnonzero(ids == number)[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]] = True
+    return Labels(names, everywhere, rows[~held], rows[held])
+
+
+def _attribute(cache: Cache, name: str) -> list[str]:
+    there = cache.attributes
+    if name not in there:
+        choices = f"class, {', '.join(sorted(there))}" if there else "class alone"
+        raise DataError(
+            f"there is no attribute {name!r} in this cache{did_you_mean(name, there)}",
+            where=cache.path,
+            hint=f"model.label may be {choices}; several are joined by '+'",
+        )
+    return there[name]

@@ -1,0 +1,54 @@
+"""Classifiers of images, from whose probabilities and pooled features scores are computed.
+
+`cnn` is a small network for the drawn birds (and any set that is better told apart by a network of its own); `inception` is Inception-v3
+(inception.py), which the papers fine-tune on the test classes of CUB and of Oxford-102. Theirs has one logit more, for background, which
+is dropped before use; ours has none.
+
+Shapes: B batch, S side of an image, D features, K classes.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.models.image_encoders import SmallCNN
+
+
+class Classifier(nn.Module):
+    """Images of any side, brought to `side` px, to features and logits."""
+
+    def __init__(self, network: nn.Module, side: int) -> None:
+        super().__init__()
+        self.network, self.side = network, side
+
+    @property
+    def num_features(self) -> int:
+        return self.network.num_features  # type: ignore[return-value]
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] to pooled features (B, D)."""
+        features: Tensor = self.network.features(self._resized(images))  # type: ignore[operator]
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] to logits (B, K)."""
+        logits: Tensor = self.network(self._resized(images))
+        return logits
+
+    def _resized(self, images: Tensor) -> Tensor:
+        if images.shape[-2:] == (self.side, self.side):
+            return images
+        return F.interpolate(images, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def build_classifier(config: ClassifierConfig) -> Classifier:
+    """The network of a configuration, with random weights. A number of classes that is still open counts as one."""
+    classes = config.num_classes or 1
+    return Classifier(SmallCNN(config.resolution, config.width, classes), config.resolution)
+
+
+def build_networks(config: ClassifierConfig) -> dict[str, nn.Module]:
+    """`classifier`."""
+    return {"classifier": build_classifier(config)}

@@ -1,0 +1,84 @@
+"""Training of the visual-semantic similarity (HDGAN draft, Eq. 5, with the matching pair in its hinge, as the released code has it).
+
+The released code takes all other items of the batch as negatives; two images of one species are no mismatch, so here those of other
+classes are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.models.similarity import VSSimilarity
+from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
+from stackgan_cli.objectives.retrieval import own_first, ranking_hinges
+
+
+def similarity_loss(image_vectors: Tensor, text_vectors: Tensor, class_ids: Tensor, *, margin: float = 0.2) -> dict[str, Tensor]:
+    """Ranking loss of a batch of pairs (B, J) x (B, J) of unit length with classes (B,), -1 for an item that has none.
+
+    total = sum_i sum_{j of another class} max(0, margin - s_ii + s_ij) + max(0, margin - s_ii + s_ji). `matched` is the mean of s_ii,
+    `top1` the share of images that score their own text highest of all in the batch.
+    """
+    scores = image_vectors @ text_vectors.T
+    same = (class_ids[:, None] == class_ids[None, :]) & (class_ids[:, None] >= 0)
+    same = same | torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    by_image, by_text = ranking_hinges(scores, same, margin)
+    return {"total": by_image.sum() + by_text.sum(), "matched": scores.detach().diagonal().mean(), "top1": own_first(scores)}
+
+
+@dataclass
+class SimilarityDraw:
+    """Vectors (B, J) of the images and captions of a batch, and its classes (B,)."""
+
+    image_vectors: Tensor
+    text_vectors: Tensor
+    class_ids: Tensor
+
+
+class SimilarityObjective(Objective):
+    """One phase, `vs`: the two linear maps. The extractor is fixed."""
+
+    def __init__(self, config: VSSimilarityConfig, networks: Mapping[str, nn.Module]) -> None:
+        network = networks["similarity"]
+        assert isinstance(network, VSSimilarity)
+        self.config, self.network = config, network
+        self.modules = {"similarity": network}
+        self.phases = (Phase("vs", (network.linear_img, network.linear_sent), through_draw=True),)
+        self.needs = Needs(images=(config.resolution,), text=True)
+
+    def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
+        return (Turn("vs"),)
+
+    def draw(self, batch: Batch, noise: Noise) -> SimilarityDraw:
+        assert batch.text is not None and batch.class_ids is not None
+        images = self.network.image_vectors(batch.images[self.config.resolution])
+        return SimilarityDraw(images, self.network.text_vectors(batch.text), batch.class_ids)
+
+    def loss(self, phase: str, draw: SimilarityDraw) -> dict[str, Tensor]:
+        return similarity_loss(draw.image_vectors, draw.text_vectors, draw.class_ids, margin=self.config.margin)
+
+
+def ranking_scores(image_vectors: np.ndarray, text_vectors: np.ndarray, class_ids: np.ndarray, candidates: int = 100) -> dict[str, float]:
+    """How well pairs (N, J) x (N, J) of classes (N,) are told from mismatched ones, those of two classes.
+
+    `matched`, `mismatched`: mean similarities. `top1`: the chance that an image scores its own text above `candidates` - 1 texts drawn
+    without replacement from those of other classes, mean over images; with w of n such texts scoring at least as high, that is
+    C(n - w, candidates - 1) / C(n, candidates - 1), so nothing has to be drawn. All of them are taken where there are fewer.
+    """
+    scores = image_vectors.astype(np.float64) @ text_vectors.T.astype(np.float64)
+    other = class_ids[:, None] != class_ids[None, :]
+    own = scores.diagonal()
+    above = ((scores >= own[:, None]) & other).sum(1)
+    there = other.sum(1)
+    drawn = np.minimum(candidates - 1, there)
+    chance = np.ones(len(own))
+    for number in range(candidates - 1):
+        left = np.maximum(there - number, 1)
+        chance *= np.where(number < drawn, np.clip(left - above, 0, None) / left, 1.0)
+    return {"matched": float(own.mean()), "mismatched": float(scores[other].mean()), "top1": float(chance.mean())}
