@@ -39,8 +39,11 @@ KEYS = {
     "Backspace": ("Backspace", 8, ""),
     "ArrowRight": ("ArrowRight", 39, ""),
     "ArrowLeft": ("ArrowLeft", 37, ""),
+    "Tab": ("Tab", 9, ""),
+    "Home": ("Home", 36, ""),
+    "End": ("End", 35, ""),
 }
-KEYS |= {"Tab": ("Tab", 9, ""), " ": ("Space", 32, " "), "Home": ("Home", 36, ""), "End": ("End", 35, "")}
+"""Code, virtual key number and text of the keys that are not characters."""
 
 
 def find_browser() -> str | None:
