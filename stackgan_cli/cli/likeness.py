@@ -1,0 +1,131 @@
+"""What `stackgan neighbours` does: looks at the training images once, keeps what it saw beside the run, and finds the nearest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackgan_cli.errors import MismatchError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stackgan_cli.cli.extract import Extract
+    from stackgan_cli.cli.ui import Session
+    from stackgan_cli.metrics.sets import ImageSet
+    from stackgan_cli.sampling import Sampler
+    from stackgan_cli.viz.nearest import Nearest
+
+BATCH = 64
+PIXELS_SIDE = 64
+"""Pixels are compared at this side at most."""
+
+
+def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[str, Any]]:
+    """The last map of the discriminator of `side` px before text is joined to it, flattened (StackGAN++ section 6.4, Fig. 12).
+
+    Raises MismatchError when the weights have no such discriminator.
+    """
+    import torch
+
+    from stackgan_cli import registry
+    from stackgan_cli.interop.extractor_weights import file_sha256
+    from stackgan_cli.models.interface import PairDiscriminator
+
+    model = sampler.weights.config.model
+    named = {f"discriminator{name}": model.sides[index] for name, index in getattr(model, "judges", {}).items()}  # type: ignore[union-attr]
+    name = next((name for name in reversed(named or {"discriminator": side}) if named.get(name, side) == side), "")
+    state = sampler.weights.tensors(name) if name else {}
+    if not state or (not named and side != sampler.sides[-1]):
+        raise MismatchError(
+            f"these weights have no discriminator of {side} px", where=sampler.weights.path, hint="use --by features or --by pixels"
+        )
+    network = registry.find(model.arch).build(model)[name]
+    assert isinstance(network, PairDiscriminator)
+    network.load_state_dict(state)
+    network.to(sampler.device).requires_grad_(False).eval()
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(images).to(sampler.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        found: np.ndarray = network.features(pixels).flatten(1).cpu().numpy()
+        return found
+
+    return extract, {"network": name, "weights_sha256": file_sha256(sampler.weights.path), "side": side}
+
+
+def pixel_function() -> tuple[Extract, dict[str, Any]]:
+    """The pixels themselves, at 64 px at most."""
+    import numpy as np
+
+    from stackgan_cli.viz.maps import reduced
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        return reduced(images, PIXELS_SIDE).reshape(len(images), -1).astype(np.float32)
+
+    return extract, {"network": "pixels", "side": PIXELS_SIDE}
+
+
+def search(
+    session: Session, images: ImageSet, extract: Extract, seen_by: dict[str, Any], folder: Path | None
+) -> Callable[[np.ndarray, int], Nearest]:
+    """A function that finds the nearest of `images` to queries.
+
+    Features are kept in `folder`, under a name that depends on what saw which images, and used again; earlier ones of the same kind are
+    removed. Without a folder nothing is kept.
+    """
+    import numpy as np
+
+    from stackgan_cli.files import replacing
+    from stackgan_cli.viz.nearest import Nearest
+
+    key = hashlib.sha256(json.dumps([seen_by, images.identity], sort_keys=True, default=str).encode()).hexdigest()[:16]
+    kind = "discriminator" if "weights_sha256" in seen_by else "features"
+    path = None if folder is None else folder / f"training-{kind}-{key}.npy"
+
+    def nearest_to(queries: np.ndarray, count: int) -> Nearest:
+        nearest = Nearest(queries, count)
+        if path is not None and path.is_file():
+            kept = np.load(path, mmap_mode="r", allow_pickle=False)
+            for start in range(0, len(kept), BATCH):
+                nearest.add(kept[start : start + BATCH])
+            return nearest
+        with session.progress("looking at training images", unit="images") as bar:
+
+            def look(store: np.ndarray | None) -> None:
+                for start in range(0, len(images), BATCH):
+                    numbers = np.arange(start, min(start + BATCH, len(images)))
+                    features = extract(np.asarray(images.read(numbers)))
+                    nearest.add(features)
+                    if store is not None:
+                        store[numbers] = features
+                    bar.update(start + len(numbers), len(images))
+
+            if path is None:
+                look(None)
+                return nearest
+            with replacing(path) as temporary:
+                store = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(images), queries.shape[1]))
+                look(store)
+                store.flush()
+        for old in path.parent.glob(f"training-{kind}-*.npy"):
+            if old != path:
+                old.unlink()
+        return nearest
+
+    return nearest_to
+
+
+def squares(pictures: Sequence[np.ndarray], side: int) -> np.ndarray:
+    """uint8 (N, side, side, 3) of pictures of any size: the centre square, averaged down or enlarged (bicubic)."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    fitted = []
+    for picture in pictures:
+        least = min(picture.shape[:2])
+        method = Image.Resampling.BOX if least > side else Image.Resampling.BICUBIC
+        fitted.append(np.asarray(ImageOps.fit(Image.fromarray(picture), (side, side), method)))
+    return np.stack(fitted)

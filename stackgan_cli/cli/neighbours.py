@@ -1,0 +1,142 @@
+"""`stackgan neighbours`: the training images nearest to generated ones, to see whether any were learned by heart."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stackgan_cli.cli.common import Device, Output, RunName, Scale, TextEncoderFile, WeightsFile, examples, folder_of, session_of, source_of
+from stackgan_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stackgan_cli.cli.ui import Session
+    from stackgan_cli.metrics.sets import CacheSet
+    from stackgan_cli.sampling import Sampler
+
+EPILOG = examples(
+    "stackgan neighbours",
+    'stackgan neighbours "a red bird with black wings" "a yellow bird" --by pixels',
+    "stackgan neighbours --real 8 --by features",
+)
+SHEET_ROWS = 24
+"""Queries that the picture shows; the JSON file has all."""
+
+
+class By(StrEnum):
+    discriminator = "discriminator"
+    features = "features"
+    pixels = "pixels"
+
+
+def neighbours(
+    ctx: typer.Context,
+    captions: Annotated[
+        list[str] | None, typer.Argument(help="What to draw. Default: captions of held-out images.", show_default=False)
+    ] = None,
+    label: Annotated[list[int] | None, typer.Option(help="Class-conditional models: a class, may be repeated.", show_default=False)] = None,
+    images: Annotated[Path | None, typer.Option(help="Pictures of a folder instead of generated ones.", show_default=False)] = None,
+    real: Annotated[int, typer.Option(min=0, help="So many training images instead: each should be its own nearest.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Generated images; captions are taken in turn.")] = 8,
+    nearest: Annotated[int, typer.Option(min=1, max=50, help="Neighbours of each.")] = 5,
+    by: Annotated[By, typer.Option(help="discriminator: its last map before the text (the papers); an extractor's; or pixels.")] = (
+        By.discriminator
+    ),
+    extractor: Annotated[str, typer.Option(help="With --by features. Default: as for evaluate.", show_default=False)] = "",
+    weights_folder: Annotated[Path | None, typer.Option(help="Where extractors' weights are.", show_default=False)] = None,
+    cache: Annotated[str, typer.Option(help="Whose training images. Default: the run's.", show_default=False)] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; the next has the next seed.")] = 0,
+    run: RunName = "",
+    weights: WeightsFile = None,
+    scale: Scale = "",
+    output: Output = None,
+    text_encoder: TextEncoderFile = None,
+    device: Device = "auto",
+) -> None:
+    """Show generated images beside the training images nearest to them."""
+    from stackgan_cli.cli.extract import extract_function
+    from stackgan_cli.cli.likeness import discriminator_function, pixel_function, search
+    from stackgan_cli.cli.pictures import identity_of, side_of
+    from stackgan_cli.data.cache import Cache
+    from stackgan_cli.files import write_json
+    from stackgan_cli.metrics.sets import CacheSet
+    from stackgan_cli.runtime import pick_device
+    from stackgan_cli.sampling import Sampler
+    from stackgan_cli.viz.images import save_png
+    from stackgan_cli.viz.nearest import neighbour_sheet
+
+    session = session_of(ctx)
+    if (images is not None) + bool(real) + bool(captions or label) > 1:
+        raise UsageError("give captions, --images or --real, not several of them")
+    source = source_of(session, run, weights)
+    sampler = Sampler.load(source, pick_device(device), text_encoder=text_encoder)
+    data = Cache.open(session.workspace.cache_path(cache or sampler.weights.config.data.cache))
+    side = side_of(sampler, scale)
+    training = CacheSet(data, "train", side)
+    if by == By.discriminator:
+        extract, seen_by = discriminator_function(sampler, side)
+    elif by == By.pixels:
+        extract, seen_by = pixel_function()
+    else:
+        extract, seen_by = extract_function(session, extractor, data, sampler.device, weights_folder=weights_folder)
+
+    pictures, queries = _queries(session, sampler, training, captions or [], label or [], images, real, count, seed, side)
+    home = folder_of(session, source, "neighbours")
+    found = search(session, training, extract, seen_by, None if by == By.pixels else home)(extract(pictures), nearest)
+    for query, indices, distances in zip(queries, found.indices.tolist(), found.distances.tolist(), strict=True):
+        query["neighbours"] = [
+            {"name": data.names[training.rows[index]], "row": int(training.rows[index]), "distance": distance}
+            for index, distance in zip(indices, distances, strict=True)
+        ]
+    facts = {**identity_of(sampler), "by": by.value, "seen_by": seen_by, "cache": str(data.path), "training_images": len(training)}
+    facts |= {"side": side, "queries": queries}
+    lines = []
+    if real:
+        facts["own_nearest"] = sum(query["row"] == query["neighbours"][0]["row"] for query in queries)
+        lines.append(f"{facts['own_nearest']} of {len(queries)} training images are their own nearest neighbours")
+    folder, name = output or home, "real" if real else "neighbours" if images is None else "images"
+    shown = found.indices[:SHEET_ROWS]
+    drawn = training.read(shown.ravel()).reshape(*shown.shape, side, side, 3)
+    save_png(folder / f"{name}.png", neighbour_sheet(pictures[:SHEET_ROWS], drawn))
+    write_json(folder / f"{name}.json", facts)
+    session.result({**facts, "folder": str(folder)}, "\n".join([*lines, str(folder / f"{name}.png")]))
+
+
+def _queries(
+    session: Session,
+    sampler: Sampler,
+    training: CacheSet,
+    captions: list[str],
+    labels: list[int],
+    folder: Path | None,
+    real: int,
+    count: int,
+    seed: int,
+    side: int,
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """uint8 (Q, side, side, 3), and what each of them is."""
+    import numpy as np
+
+    from stackgan_cli.cli.likeness import squares
+    from stackgan_cli.cli.pictures import conditions
+    from stackgan_cli.metrics.sets import FolderSet
+
+    if folder is not None:
+        files = FolderSet(folder)
+        pictures = squares([files.read(np.array([index]))[0] for index in range(len(files))], side)
+        return pictures, [{"file": str(path)} for path in files.files]
+    if real:
+        numbers = np.unique(np.linspace(0, len(training) - 1, real).astype(np.int64))
+        rows = training.rows[numbers]
+        return training.read(numbers), [{"name": training.cache.names[row], "row": int(row)} for row in rows]
+    texts, classes = conditions(session, sampler, captions, labels)
+    seeds = list(range(seed, seed + count))
+    in_turn = [None if texts is None else texts[number % len(texts)] for number in range(count)]
+    labels_in_turn = None if classes is None else [classes[number % len(classes)] for number in range(count)]
+    drawn = sampler.sample(None if texts is None else [text or "" for text in in_turn], seeds, labels=labels_in_turn)[side]
+    what = [{"caption": text, "seed": number} for text, number in zip(in_turn, seeds, strict=True)]
+    return drawn, [{**one, **({} if labels_in_turn is None else {"label": labels_in_turn[i]})} for i, one in enumerate(what)]
