@@ -20,6 +20,8 @@ COMMANDS = (
     ["train"],
     ["sample"],
     ["interpolate"],
+    ["tsne"],
+    ["neighbours"],
     ["info"],
     ["import"],
     ["doctor"],
