@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to fetch. `digest` is `sha256:HEX` or `md5:HEX`, as its publisher states it."""
+    """A file to fetch. `digest` is `sha256:HEX` or `md5:HEX`, as its publisher states it; its first digits when no more are stated."""
 
     url: str
     file_name: str
@@ -45,7 +45,7 @@ def download(remote: Remote, folder: Path, progress: Progress | None = None, *, 
     Raises EnvironmentProblem when the server cannot be reached or the disk is full, DataError when what it sends is something else.
     """
     path = folder / remote.file_name
-    if path.is_file() and path.stat().st_size == remote.size and _digest(path, remote.digest) == remote.digest:
+    if path.is_file() and matches(path, remote):
         return path
     part = folder / f"{remote.file_name}.part"
     with _disk_errors(part):
@@ -66,6 +66,11 @@ def download(remote: Remote, folder: Path, progress: Progress | None = None, *, 
         sync(part)
         part.replace(path)
     return path
+
+
+def matches(path: Path, remote: Remote) -> bool:
+    """Whether a file has the size and digest of `remote`."""
+    return path.stat().st_size == remote.size and _digest(path, remote.digest) == remote.digest
 
 
 def _fetch(remote: Remote, part: Path, have: int, progress: Progress | None, timeout: float) -> None:
@@ -109,9 +114,10 @@ def _verify(remote: Remote, part: Path) -> None:
 
 
 def _digest(path: Path, like: str) -> str:
-    kind = like.partition(":")[0]
+    """The digest of a file, of the kind and to the number of digits of `like`."""
+    kind, _, digits = like.partition(":")
     with path.open("rb") as file:
-        return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
+        return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()[: len(digits)]}"
 
 
 @contextmanager

@@ -36,9 +36,14 @@ _DTYPES = {1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: tor
 }
 _FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d, 4: torch.preserve_format}
 _ON_NUMBERS: dict[str, Callable[..., Any]] = {
-    **{f"_operator.{name}": getattr(operator, name) for name in "add sub mul floordiv truediv mod neg pow eq ne lt le gt ge".split()},
+    "torch.sym_max": max,
+    "torch.sym_min": min,
+    "torch.sym_float": float,
+    "torch.sym_int": int,
+    "torch.sym_not": operator.not_,
     **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
-    **{"torch.sym_max": max, "torch.sym_min": min, "torch.sym_float": float, "torch.sym_int": int, "torch.sym_not": operator.not_},
+    **{f"_operator.{name}": getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "pow")},
+    **{f"_operator.{name}": getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
 }
 _TOUCHING_FILES = {"from_file", "save"}
 _CHECKS = ("_assert", "sym_constrain_range")
@@ -86,7 +91,9 @@ class ExportedNetwork(nn.Module):
             self._input, self._outputs = graph.input, graph.outputs
             self._calls = graph.calls
         except zipfile.BadZipFile:
-            raise MismatchError("not a file of torch.export", where=path, hint="write it with torch.export.save(program, 'NAME.pt2')") from None
+            raise MismatchError(
+                "not a file of torch.export", where=path, hint="write it with torch.export.save(program, 'NAME.pt2')"
+            ) from None
         except _Unreadable as error:
             raise MismatchError(f"this exported network is not read: {error}", where=path, hint=_HINT) from None
         except (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError, NotImplementedError, RecursionError) as error:

@@ -1,14 +1,16 @@
 """Images to the side that a network wants, each way as its authors' code does it: scores change by more than models differ when this does.
 
-| mode | what | from |
-|---|---|---|
-| `tf1-bilinear` | source = destination * scale: no half-pixel centres, no antialiasing | TensorFlow 1 (`align_corners=False`), inside the 2015 graph |
-| `pil-bilinear` | antialiased triangle filter, rounded to whole numbers after each direction | Pillow on 8-bit images |
-| `pil-bicubic` | antialiased cubic filter (a = -1/2) on real numbers, clipped to 0..255 at the end | Pillow's 'F' images, as clean-fid uses them |
-| `area` | mean of the pixels that a new one covers | |
-| `none` | as they are | |
+| mode | what |
+|---|---|
+| `tf1-bilinear` | TensorFlow 1, inside its graph of 2015: source = destination * scale, no half-pixel centres, no antialiasing |
+| `pil-bilinear` | Pillow on 8-bit images: antialiased triangle filter, rounded to whole numbers after each direction |
+| `pil-bicubic` | Pillow on images of real numbers (clean-fid): antialiased cubic filter with a = -1/2, clipped to 0..255 at the end |
+| `area` | mean of the pixels that a new one covers |
+| `none` | as they are |
 
-Pillow's filters are linear maps of rows and columns, so both run as two matrix products over a batch, on any device.
+Pillow's filters are linear maps of rows and columns, so both run as two matrix products over a batch, on any device. Columns come
+first, as in every Pillow before 13, with which the published numbers were made; newer ones begin with the rows of images that are
+high, which after rounding is another picture.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def _same(kernel: Kernel) -> Kernel:
 
 def _chain(*layers: tuple[str, int, Kernel] | Step) -> tuple[Step, ...]:
     """A branch; a layer by itself is a step of one."""
-    return tuple((layer,) if isinstance(layer[0], str) else layer for layer in layers)  # type: ignore[misc]
+    return tuple((layer,) if isinstance(layer[0], str) else layer for layer in layers)
 
 
 def _block_a(inputs: int, pool: str, pool_units: int) -> Block:
