@@ -13,9 +13,12 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
@@ -212,3 +215,13 @@ class Page:
             elif method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(LOCAL):
                 found.append(f"request: {params['request']['url']}")
         return found
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for the tests of one file; they are skipped where none is installed."""
+    path = find_browser()
+    if path is None:
+        pytest.skip(f"no browser is installed (none of {', '.join(NAMES)})")
+    with Browser(path, tmp_path_factory.mktemp("browser")) as running:
+        yield running

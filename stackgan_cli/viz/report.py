@@ -221,7 +221,7 @@ def measured(lines: Sequence[Mapping[str, Any]]) -> list[Measured]:
         protocol = protocol if isinstance(protocol, dict) else {}
         key = json.dumps([metric, _comparable(protocol)], sort_keys=True)
         group = found.setdefault(key, Measured(metric, protocol, {}))
-        group.lines[step if isinstance(step, int) else 0] = line
+        group.lines[step if isinstance(step, int) else 0] = {**line, "protocol": protocol}
     return list(found.values())
 
 
@@ -251,7 +251,7 @@ def _metrics(lines: Sequence[Mapping[str, Any]], command: str) -> str:
     rows = []
     for group in groups:
         newest, name = group.newest, group.protocol.get("name")
-        protocol = {key: value for key, value in (newest.get("protocol") or group.protocol).items() if key != "name"}
+        protocol = {key: value for key, value in newest["protocol"].items() if key != "name"}
         told = _details(f"Protocol {name or ''}".strip(), _definitions(protocol, "rows")) if protocol else ""
         step = f"{max(group.lines):,}" if max(group.lines) else "–"
         rows.append(f'<tr><th scope="row">{escape(group.metric)}</th><td>{escape(_figure(newest))}</td><td>{step}</td></tr>')
