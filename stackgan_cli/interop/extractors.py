@@ -265,7 +265,8 @@ class _Classifier(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.features(images), self.network(images).log_softmax(1)
+        features = self.network.features(images.contiguous(memory_format=torch.channels_last))
+        return features, self.network.logits(features).log_softmax(1)
 
 
 def _open_classifier(path: Path, device: torch.device | str, resize: str) -> Extractor:
@@ -273,7 +274,7 @@ def _open_classifier(path: Path, device: torch.device | str, resize: str) -> Ext
     path = given_weights(path / "weights" / "latest.safetensors" if path.is_dir() else path)
     weights, network = load_classifier(path)
     return Extractor(
-        _Classifier(network),
+        _Classifier(network).to(memory_format=torch.channels_last),
         name="classifier",
         path=path,
         device=device,
