@@ -137,9 +137,11 @@ def _plain(value: Any) -> str:
         return number(value)
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+    if isinstance(value, list):
         return ", ".join(map(_plain, value)) or "–"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_plain(item)}" for key, item in value.items()) or "–"
+    return str(value)
 
 
 def _details(summary: str, body: str) -> str:
@@ -210,6 +212,12 @@ class Measured:
     def newest(self) -> Mapping[str, Any]:
         return self.lines[max(self.lines)]
 
+    @property
+    def way(self) -> str:
+        """In short how it was measured: a figure on the features of one network is no figure on those of another."""
+        words = [self.protocol.get(key) for key in ("name", "extractor")]
+        return ", ".join(str(word) for word in words if word)
+
 
 def measured(lines: Sequence[Mapping[str, Any]]) -> list[Measured]:
     """The lines of `metrics.jsonl` by metric and protocol, in the order in which they came first (others are left out)."""
@@ -250,9 +258,9 @@ def _metrics(lines: Sequence[Mapping[str, Any]], command: str) -> str:
         return _absent("Nothing has been measured yet.", command)
     rows = []
     for group in groups:
-        newest, name = group.newest, group.protocol.get("name")
+        newest = group.newest
         protocol = {key: value for key, value in newest["protocol"].items() if key != "name"}
-        told = _details(f"Protocol {name or ''}".strip(), _definitions(protocol, "rows")) if protocol else ""
+        told = _details(f"Protocol: {group.way}".strip(": "), _definitions(protocol, "rows")) if protocol else ""
         step = f"{max(group.lines):,}" if max(group.lines) else "–"
         rows.append(f'<tr><th scope="row">{escape(group.metric)}</th><td>{escape(_figure(newest))}</td><td>{step}</td></tr>')
         rows.append(f'<tr class="told"><td colspan="3">{told}</td></tr>' if told else "")
@@ -265,7 +273,7 @@ def _metrics(lines: Sequence[Mapping[str, Any]], command: str) -> str:
         points = [(step, line["value"]) for step, line in sorted(group.lines.items()) if _is_number(line.get("value"))]
         if len(points) > 1:
             xs, ys = zip(*points, strict=True)
-            curves.setdefault(group.metric, []).append(Series(str(group.protocol.get("name") or group.metric), xs, ys))
+            curves.setdefault(group.metric, []).append(Series(group.way or group.metric, xs, ys))
     figures = [line_chart(f"metric-{index}", metric, series) for index, (metric, series) in enumerate(curves.items())]
     return table + ('\n<div class="charts">\n' + "\n".join(figures) + "\n</div>" if figures else "")
 
@@ -276,7 +284,7 @@ def _absent(text: str, command: str) -> str:
 
 def _gallery(gallery: Gallery) -> str:
     if not gallery.pictures:
-        return _absent(f"{gallery.what} This makes them:", gallery.command)
+        return _absent(f"{gallery.what} None have been made yet; this makes them:", gallery.command)
     figures = []
     for picture in gallery.pictures:
         image = f'<img src="{escape(picture.uri)}" alt="{escape(picture.title)}" decoding="async">'
