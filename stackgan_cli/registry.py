@@ -10,8 +10,8 @@ from torch import nn
 
 from stackgan_cli.config.archs import HDGAN, CharCNNRNN, Classifier, Frozen, StackGANv1, StackGANv2, VSSimilarity
 from stackgan_cli.errors import ConfigError, did_you_mean
-from stackgan_cli.interop import encoders
-from stackgan_cli.models import classifier, hdgan, similarity, stackgan_v1, stackgan_v2
+from stackgan_cli.interop import encoders, measures
+from stackgan_cli.models import classifier, hdgan, stackgan_v1, stackgan_v2
 from stackgan_cli.objectives.base import Objective
 from stackgan_cli.objectives.classification import ClassificationObjective
 from stackgan_cli.objectives.matching import MatchingObjective
@@ -37,7 +37,7 @@ ARCHS: tuple[ArchSpec, ...] = (
     ArchSpec("hdgan", HDGAN, hdgan.build_networks, StackedObjective, "HDGAN (CVPR 2018 draft) section 3"),
     ArchSpec("char-cnn-rnn", CharCNNRNN, encoders.build_networks, RetrievalObjective, "Reed et al., CVPR 2016 (arXiv 1605.05395)"),
     ArchSpec("classifier", Classifier, classifier.build_networks, ClassificationObjective, "StackGAN++ (arXiv 1710.10916) section 6"),
-    ArchSpec("vs-similarity", VSSimilarity, similarity.build_networks, SimilarityObjective, "HDGAN (CVPR 2018 draft) Eq. 5"),
+    ArchSpec("vs-similarity", VSSimilarity, measures.build_networks, SimilarityObjective, "HDGAN (CVPR 2018 draft) Eq. 5"),
 )
 
 

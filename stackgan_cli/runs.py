@@ -55,6 +55,11 @@ class Workspace:
     def encoders(self) -> Path:
         return self.root / "encoders"
 
+    @property
+    def extractors(self) -> Path:
+        """Where published weights of extractors are kept."""
+        return self.root / "extractors"
+
     def encoder_path(self, encoder_hash: str) -> Path:
         """Where the text encoder of this hash is kept, so that runs trained on its vectors can carry it."""
         return self.encoders / f"{encoder_hash[:8]}.safetensors"

@@ -23,7 +23,7 @@ def dry_run(session: Session, config: RunConfig, name: str) -> None:
     steps, missing = config.train.steps, []
     try:
         cache = Cache.open(session.workspace.cache_path(config.data.cache))
-        config = resolve(config, session.workspace)
+        config = resolve(config, session.workspace, fetch=False)
         missing = plan(config, session.workspace)
         steps = total_steps(config.train, len(cache.rows(config.data.split)))
     except UserError as error:

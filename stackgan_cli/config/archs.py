@@ -322,7 +322,7 @@ class Classifier(Frozen):
     arch: Literal["classifier"] = "classifier"
     backbone: Literal["cnn", "inception"] = "cnn"
     weights: str | None = None
-    """inception: a file of Inception-v3 weights to start from; None starts from random ones."""
+    """inception: what to start from, a state dict of Inception-v3 or `torchvision-inception`, the published one; None: random weights."""
     resolution: Literal[32, 64, 128, 256] = 64
     """Side of the images that it is shown; the inception backbone enlarges them to 299 px."""
     width: PositiveInt = 32
@@ -341,6 +341,16 @@ class Classifier(Frozen):
         return self
 
 
+class ExtractorFile(Frozen):
+    """An extractor that stays in a file of its own (interop/extractors.py)."""
+
+    arch: Literal["file"] = "file"
+    spec: str
+    """As `evaluate --extractor` takes it: `torchscript:PATH`, `torchvision-inception:PATH`, ..."""
+    sha256: str
+    num_features: PositiveInt
+
+
 class VSSimilarity(Frozen):
     """Visual-semantic similarity (HDGAN draft, Eq. 5): a joint space for image features of a fixed extractor and text vectors."""
 
@@ -350,8 +360,8 @@ class VSSimilarity(Frozen):
     text_dim: PositiveInt = 1024
     joint_dim: PositiveInt = 512
     margin: Annotated[float, Field(gt=0)] = 0.2
-    extractor: Classifier | None = None
-    """None: the classifier that `requires.extractor` names. A run's own configuration shows it, and its weights file contains it."""
+    extractor: Annotated[Classifier | ExtractorFile, Field(discriminator="arch")] | None = None
+    """None: what `requires.extractor` names. A run's own configuration shows it, and its weights file contains a classifier of ours."""
 
     @property
     def conditional(self) -> bool:

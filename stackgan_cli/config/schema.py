@@ -93,7 +93,7 @@ class RequiresConfig(Frozen):
     text_encoder: str | None = None
     stage1: str | None = None
     extractor: str | None = None
-    """The classifier whose features `vs-similarity` compares with text."""
+    """Whose features `vs-similarity` compares with text: a classifier, or any extractor as `evaluate --extractor` takes it."""
 
 
 class RunConfig(Frozen):

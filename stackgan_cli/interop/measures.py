@@ -1,20 +1,20 @@
-"""Trained networks that measure, from their weights files: classifiers and visual-semantic similarities."""
+"""Trained networks that measure: classifiers and visual-semantic similarities, built from a configuration and read from weights files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import ExtractorFile
 from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.models.classifier import Classifier, build_classifier
-from stackgan_cli.models.similarity import VSSimilarity, build_similarity
+from stackgan_cli.models.interface import ImageExtractor
+from stackgan_cli.models.similarity import VSSimilarity
 from stackgan_cli.runs import Weights
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_classifier(path: Path) -> tuple[Weights, Classifier]:
@@ -25,30 +25,83 @@ def load_classifier(path: Path) -> tuple[Weights, Classifier]:
     weights = Weights.open(path)
     config = weights.config.model
     if not isinstance(config, ClassifierConfig):
-        raise MismatchError(
-            f"these weights are a {config.arch}, and not a classifier",
-            where=path,
-            hint="train one with `stackgan train --preset classifier`",
-        )
-    return weights, _loaded(build_classifier(config), weights, "classifier")
+        raise _another(weights, "classifier")
+    network = build_classifier(config)
+    network.load_state_dict(weights.tensors("classifier"))
+    network.requires_grad_(False).eval()
+    return weights, network
 
 
 def load_similarity(path: Path) -> tuple[Weights, VSSimilarity]:
     """A visual-semantic similarity with its extractor, fixed and in evaluation mode, and its file's header, which names its text encoder.
 
-    Raises as `load_classifier` does.
+    Raises as `load_classifier` does. An extractor with a file of its own is opened when it is first used.
     """
     weights = Weights.open(path)
     config = weights.config.model
     if not isinstance(config, VSSimilarityConfig):
-        raise MismatchError(
-            f"these weights are a {config.arch}, and not a vs-similarity",
-            where=path,
-            hint="train one with `stackgan train --preset vs-similarity`",
-        )
-    return weights, _loaded(build_similarity(config), weights, "similarity")
+        raise _another(weights, "vs-similarity")
+    network = build_similarity(config)
+    network.load_state_dict(weights.tensors("similarity"))
+    network.requires_grad_(False).eval()
+    return weights, network
 
 
-def _loaded(network: Network, weights: Weights, name: str) -> Network:
-    network.load_state_dict(weights.tensors(name))
-    return network.requires_grad_(False).eval()
+def build_networks(config: VSSimilarityConfig) -> dict[str, nn.Module]:
+    """`similarity`."""
+    return {"similarity": build_similarity(config)}
+
+
+def build_similarity(config: VSSimilarityConfig) -> VSSimilarity:
+    """The network of a configuration, with random weights. An extractor that is still open counts as a classifier of default sizes."""
+    extractor: ImageExtractor
+    if isinstance(config.extractor, ExtractorFile):
+        extractor = GivenExtractor(config.extractor)
+    else:
+        extractor = build_classifier(config.extractor or ClassifierConfig())
+    return VSSimilarity(extractor, config.text_dim, config.joint_dim)
+
+
+class GivenExtractor(ImageExtractor):
+    """An extractor that stays in its own file: its tensors are no part of this module's state. It is opened when it is first used.
+
+    Opening raises as `open_extractor` does, and MismatchError when the file is another than the one of the configuration.
+    """
+
+    def __init__(self, config: ExtractorFile) -> None:
+        super().__init__()
+        self.config = config
+        self._opened: list[nn.Module] = []
+        """A list, so that torch does not take it for a part of this module."""
+
+    @property
+    def num_features(self) -> int:
+        return self.config.num_features
+
+    def features(self, images: Tensor) -> Tensor:
+        if images.is_meta:
+            return images.new_empty(len(images), self.num_features)
+        if not self._opened:
+            self._opened.append(self._open(images.device))
+        pixels = images.float().clamp(-1, 1).add(1).mul(127.5).round_().to(torch.uint8)
+        features: Tensor = self._opened[0](pixels).features
+        return features
+
+    def _open(self, device: torch.device) -> nn.Module:
+        from stackgan_cli.interop.extractors import open_extractor  # which reads classifiers by this file
+
+        extractor = open_extractor(self.config.spec, device=device)
+        if extractor.sha256 != self.config.sha256:
+            raise MismatchError(
+                f"this is another extractor than the similarity was trained with (SHA-256 {self.config.sha256[:8]}...)",
+                where=self.config.spec,
+            )
+        return extractor
+
+
+def _another(weights: Weights, wanted: str) -> MismatchError:
+    return MismatchError(
+        f"these weights are a {weights.config.model.arch}, and not a {wanted}",
+        where=weights.path,
+        hint=f"train one with `stackgan train --preset {wanted}`",
+    )

@@ -14,38 +14,45 @@ from torch import Tensor, nn
 
 from stackgan_cli.config.archs import Classifier as ClassifierConfig
 from stackgan_cli.models.image_encoders import SmallCNN
+from stackgan_cli.models.inception import FEATURE_DIM, InceptionV3
+from stackgan_cli.models.interface import ImageExtractor
+
+INCEPTION_SIDE = 299
 
 
-class Classifier(nn.Module):
+class Classifier(ImageExtractor):
     """Images of any side, brought to `side` px, to features and logits."""
 
-    def __init__(self, network: nn.Module, side: int) -> None:
+    def __init__(self, network: SmallCNN | InceptionV3, side: int) -> None:
         super().__init__()
         self.network, self.side = network, side
 
     @property
     def num_features(self) -> int:
-        return self.network.num_features  # type: ignore[return-value]
+        return FEATURE_DIM if isinstance(self.network, InceptionV3) else self.network.num_features
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] to pooled features (B, D)."""
-        features: Tensor = self.network.features(self._resized(images))  # type: ignore[operator]
-        return features
+        if images.shape[-2:] != (self.side, self.side):
+            images = F.interpolate(images, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=True)
+        return self.network.features(images)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features (B, D) to logits (B, K)."""
+        head = self.network.fc if isinstance(self.network, InceptionV3) else self.network.project
+        logits: Tensor = head(features)
+        return logits
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] to logits (B, K)."""
-        logits: Tensor = self.network(self._resized(images))
-        return logits
-
-    def _resized(self, images: Tensor) -> Tensor:
-        if images.shape[-2:] == (self.side, self.side):
-            return images
-        return F.interpolate(images, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=True)
+        return self.logits(self.features(images))
 
 
 def build_classifier(config: ClassifierConfig) -> Classifier:
     """The network of a configuration, with random weights. A number of classes that is still open counts as one."""
     classes = config.num_classes or 1
+    if config.backbone == "inception":
+        return Classifier(InceptionV3(classes), INCEPTION_SIDE)
     return Classifier(SmallCNN(config.resolution, config.width, classes), config.resolution)
 
 

@@ -1,4 +1,4 @@
-"""What every text-to-image generator looks like from outside, so that training and sampling need no branch per architecture.
+"""What networks look like from outside, so that training, sampling and measuring need no branch per architecture.
 
 Shape letters: `B` batch, `T` text embedding, `Z` noise, `S` side of an image.
 """
@@ -91,3 +91,16 @@ class PairDiscriminator(nn.Module, ABC):
     @abstractmethod
     def unconditional_logits(self, features: Tensor) -> Tensor | None:
         """Logits of the images alone, (B,) or (B, R, R) for R x R patches; None where there is no such head."""
+
+
+class ImageExtractor(nn.Module, ABC):
+    """Base of the networks that describe images by features."""
+
+    @property
+    @abstractmethod
+    def num_features(self) -> int:
+        """Numbers an image, F."""
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) in [-1, 1] of any side to (B, F)."""

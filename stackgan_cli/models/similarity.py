@@ -1,7 +1,7 @@
 """Visual-semantic similarity: linear maps of image features and of text vectors into one space (HDGAN draft, Eq. 5; released code).
 
-The released code takes 1536 features of an Inception-ResNet-v2 and the 1024 numbers of a char-CNN-RNN to 512. The image features are those
-of a fixed classifier here, which is part of the network, so that a weights file measures by itself.
+The released code takes 1536 features of an Inception-ResNet-v2 and the 1024 numbers of a char-CNN-RNN to 512. Here the image features
+may be those of any fixed extractor; a classifier of ours is part of the network, so that a weights file measures by itself.
 
 Shapes: B batch, S side of an image, D features, T text vector, J joint space.
 """
@@ -14,17 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stackgan_cli.config.archs import Classifier as ClassifierConfig
-from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
-from stackgan_cli.models.classifier import Classifier, build_classifier
+from stackgan_cli.models.interface import ImageExtractor
 
 
 class VSSimilarity(nn.Module):
     """Vectors of unit length, whose dot product is the similarity. The extractor never leaves evaluation mode and has no gradients."""
 
-    def __init__(self, extractor: Classifier, text_dim: int = 1024, joint_dim: int = 512) -> None:
+    def __init__(self, extractor: ImageExtractor, text_dim: int = 1024, joint_dim: int = 512) -> None:
         super().__init__()
-        self.extractor = extractor.requires_grad_(False)
+        self.extractor: ImageExtractor = extractor.requires_grad_(False)
         self.linear_img = nn.Linear(extractor.num_features, joint_dim)
         self.linear_sent = nn.Linear(text_dim, joint_dim)
         for layer in (self.linear_img, self.linear_sent):
@@ -51,14 +49,3 @@ class VSSimilarity(nn.Module):
     def forward(self, images: Tensor, text: Tensor) -> Tensor:
         """The similarity (B,) of each image to its text, in [-1, 1]."""
         return (self.image_vectors(images) * self.text_vectors(text)).sum(1)
-
-
-def build_similarity(config: VSSimilarityConfig) -> VSSimilarity:
-    """The network of a configuration, with random weights. An extractor that is still open counts as a classifier of default sizes."""
-    extractor = build_classifier(config.extractor or ClassifierConfig())
-    return VSSimilarity(extractor, config.text_dim, config.joint_dim)
-
-
-def build_networks(config: VSSimilarityConfig) -> dict[str, nn.Module]:
-    """`similarity`."""
-    return {"similarity": build_similarity(config)}

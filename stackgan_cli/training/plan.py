@@ -11,7 +11,7 @@ from stackgan_cli.data.cache import Cache
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.runs import Workspace
 from stackgan_cli.training.loop import total_steps
-from stackgan_cli.training.setup import encoder_weights, find_vectors, run_name
+from stackgan_cli.training.setup import encoder_weights, find_vectors, is_extractor, run_name
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def plan(config: RunConfig, workspace: Workspace) -> list[Prerequisite]:
     if requires.stage1 is not None and encoder_weights(requires.stage1, config, workspace) is None:
         shared = {key: getattr(config.model, key) for key in config.model.SHARED_WITH_STAGE1}
         missing.append(_training("stage1", requires.stage1, config, cache, shared))
-    if requires.extractor is not None and encoder_weights(requires.extractor, config, workspace) is None:
-        missing.append(_training("extractor", requires.extractor, config, cache, {}))
+    extractor = requires.extractor
+    if extractor is not None and not is_extractor(extractor) and encoder_weights(extractor, config, workspace) is None:
+        missing.append(_training("extractor", extractor, config, cache, {}))
     return missing
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from stackgan_cli import registry
 from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import ExtractorFile
+from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.data.cache import Cache
@@ -24,8 +27,11 @@ from stackgan_cli.data.labels import Labels, read_labels
 from stackgan_cli.data.vectors import TextVectors
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.files import write_json
+from stackgan_cli.interop.extractor_weights import PUBLISHED, file_sha256, find_weights, given_weights
+from stackgan_cli.interop.extractors import KINDS, open_extractor
 from stackgan_cli.interop.measures import load_classifier
-from stackgan_cli.interop.official import load_official
+from stackgan_cli.interop.official import load_official, without_prefix
+from stackgan_cli.interop.published import read_checkpoint
 from stackgan_cli.interop.text_encoder import TextEncoder
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.models.similarity import VSSimilarity
@@ -33,6 +39,8 @@ from stackgan_cli.runs import Run, Weights, Workspace
 from stackgan_cli.runtime import World, key_seed
 from stackgan_cli.text.alphabet import encode_batch
 from stackgan_cli.training.loop import Trainer
+
+TENSORFLOW_CLASSES = 1008
 
 
 @dataclass
@@ -104,43 +112,53 @@ def run_name(preset: str, cache: str) -> str:
     return preset if dataset in preset.split("-") else f"{preset}-{dataset}"
 
 
-def resolve(config: RunConfig, workspace: Workspace) -> RunConfig:
+def resolve(config: RunConfig, workspace: Workspace, *, fetch: bool = True) -> RunConfig:
     """The configuration with what it leaves open filled in, so that a weights file can be rebuilt from its own header.
 
     A classifier's number of classes comes from the labels of the cache; the extractor of a similarity from what `requires.extractor`
-    names, a run or weights file, or the preset that will make it. Raises DataError for the cache, MismatchError for the extractor.
+    names: a run or weights file, the preset that will make it, or an extractor of another kind, which is downloaded if need be and
+    `fetch` allows it. Raises DataError for the cache, MismatchError or EnvironmentProblem for the extractor.
     """
     model = config.model
     found: dict[str, Any] = {}
     if isinstance(model, ClassifierConfig) and model.num_classes is None:
         cache = Cache.open(workspace.cache_path(config.data.cache))
         found["num_classes"] = len(read_labels(cache, model.label, config.data.split).names)
-    elif getattr(model, "extractor", model) is None and config.requires.extractor is not None:
-        found["extractor"] = _extractor_config(config.requires.extractor, config, workspace)
+    elif isinstance(model, VSSimilarityConfig) and model.extractor is None:
+        found["extractor"] = _extractor_config(config, workspace, fetch)
     return config.model_copy(update={"model": model.model_copy(update=found)}) if found else config
 
 
-def _extractor_config(requirement: str, config: RunConfig, workspace: Workspace) -> ClassifierConfig:
-    path = encoder_weights(requirement, config, workspace)
-    if path is not None:
-        found = Weights.open(path).config
-    elif requirement in preset_names():
-        found = resolve(load_config(requirement, [], {"data": {"cache": config.data.cache}}), workspace)
-    else:
-        raise _no_extractor(requirement)
+def _extractor_config(config: RunConfig, workspace: Workspace, fetch: bool) -> ClassifierConfig | ExtractorFile:
+    wanted = config.requires.extractor
+    if wanted is None:
+        raise MismatchError("no extractor is named", where="requires.extractor", hint="stackgan train --preset demo-classifier makes one")
+    if is_extractor(wanted):
+        extractor = open_extractor(wanted, weights_folder=workspace.extractors, offline=None if fetch else True)
+        spec = f"{wanted.partition(':')[0]}:{extractor.path.resolve()}"
+        return ExtractorFile(spec=spec, sha256=extractor.sha256, num_features=extractor.feature_dim)
+    path = encoder_weights(wanted, config, workspace)
+    if path is None and wanted not in preset_names():
+        raise _no_extractor(wanted)
+    found = Weights.open(path).config if path else resolve(load_config(wanted, [], {"data": {"cache": config.data.cache}}), workspace)
     if not isinstance(found.model, ClassifierConfig):
         raise MismatchError(
-            f"{requirement!r} is a {found.model.arch}, and not a classifier",
+            f"{wanted!r} is a {found.model.arch}, and not a classifier",
             where="requires.extractor",
-            hint="name a classifier's run, weights file or preset",
+            hint="name a classifier's run or preset",
         )
     return found.model
 
 
-def _no_extractor(requirement: str | None) -> MismatchError:
-    named = f"the extractor {requirement!r} is not there or not finished" if requirement else "no extractor is named"
-    preset = requirement if requirement in preset_names() else "classifier"
-    return MismatchError(named, where="requires.extractor", hint=f"stackgan train --preset {preset}, then requires.extractor={preset}")
+def is_extractor(requirement: str) -> bool:
+    """Whether a requirement names an extractor as `evaluate` takes it, which nothing has to be trained for."""
+    return requirement.partition(":")[0] in KINDS
+
+
+def _no_extractor(requirement: str) -> MismatchError:
+    made = requirement in preset_names()
+    hint = f"stackgan train --preset {requirement}" if made else "name a classifier's run, weights file or preset; see stackgan presets ls"
+    return MismatchError(f"the extractor {requirement!r} is not there or not finished", where="requires.extractor", hint=hint)
 
 
 def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch.device, world: World | None = None) -> Job:
@@ -153,10 +171,8 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
     torch.manual_seed(key_seed(config.train.seed, "init"))
     networks = spec.build(config.model)
     inputs: dict[str, Any] = {"cache": cache.identity}
-    if config.requires.stage1 is not None and not run.state_path.is_file():
-        inputs["stage1"] = _load_stage1(networks["generator"], config, workspace)
-    if "similarity" in networks and not run.state_path.is_file():
-        inputs["extractor"] = _load_extractor(networks["similarity"], config, workspace)
+    if not run.state_path.is_file():
+        inputs |= _load_earlier(networks, config, workspace)
     objective = spec.objective(config.model, networks)
     needs = objective.needs
     _check_classes(config, cache)
@@ -217,16 +233,44 @@ def _read_labels(config: RunConfig, cache: Cache) -> Labels:
     return labels
 
 
+def _load_earlier(networks: Mapping[str, nn.Module], config: RunConfig, workspace: Workspace) -> dict[str, str]:
+    """Put the weights that a run starts from into its networks: Stage-I, a classifier, a published Inception. Returns what they were."""
+    inputs = {}
+    if config.requires.stage1 is not None:
+        inputs["stage1"] = _load_stage1(networks["generator"], config, workspace)
+    model = config.model
+    if isinstance(model, VSSimilarityConfig) and not isinstance(model.extractor, ExtractorFile):
+        inputs["extractor"] = _load_extractor(networks["similarity"], config, workspace)
+    if isinstance(model, ClassifierConfig) and model.weights is not None:
+        inputs["weights"] = _load_inception(networks["classifier"], model.weights, workspace)
+    return inputs
+
+
 def _load_extractor(similarity: nn.Module, config: RunConfig, workspace: Workspace) -> str:
-    path = encoder_weights(config.requires.extractor, config, workspace)
+    assert isinstance(config.model, VSSimilarityConfig) and isinstance(similarity, VSSimilarity)
+    wanted = config.requires.extractor or ""
+    path = encoder_weights(wanted, config, workspace)
     if path is None:
-        raise _no_extractor(config.requires.extractor)
+        raise _no_extractor(wanted)
     weights, classifier = load_classifier(path)
-    assert isinstance(similarity, VSSimilarity)
-    if weights.config.model != config.model.extractor:  # type: ignore[union-attr]
+    if weights.config.model != config.model.extractor:
         raise MismatchError("this classifier is of another configuration than model.extractor", where=path, hint="model.extractor=null")
     similarity.extractor.load_state_dict(classifier.state_dict())
     return f"{path.parent.parent.name} at step {weights.step}"
+
+
+def _load_inception(classifier: nn.Module, wanted: str, workspace: Workspace) -> str:
+    """All layers but the last from a state dict of torchvision's Inception-v3."""
+    path = find_weights(wanted, workspace.extractors) if wanted in PUBLISHED else given_weights(Path(wanted))
+    state = {key: value for key, value in without_prefix(read_checkpoint(path)).items() if not key.startswith("AuxLogits.")}
+    if len(state.get("fc.bias", ())) == TENSORFLOW_CLASSES:
+        raise MismatchError(
+            "is TensorFlow's Inception of 2015, which pools in another way", where=path, hint="start from torchvision-inception"
+        )
+    network = classifier.get_submodule("network")
+    last = {key: value for key, value in network.state_dict().items() if key.startswith("fc.")}
+    load_official(network, {**state, **last}, where=path)
+    return file_sha256(path)
 
 
 def _load_stage1(generator: nn.Module, config: RunConfig, workspace: Workspace) -> str:
