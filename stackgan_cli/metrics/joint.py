@@ -1,0 +1,98 @@
+"""A space in which pictures and captions can be compared: for VS similarity (HDGAN draft, section 4) and R-precision (AttnGAN's protocol).
+
+Either a trained `vs-similarity`, or a text encoder together with the image side it was trained against. Neither has seen the generator;
+a generator has seen the text encoder, so the first is the fairer judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.errors import MismatchError
+from stackgan_cli.interop import encoders
+from stackgan_cli.interop.extractor_weights import file_sha256
+from stackgan_cli.interop.measures import load_similarity
+from stackgan_cli.interop.text_encoder import TextEncoder
+from stackgan_cli.models.image_encoders import SmallCNN
+from stackgan_cli.runs import Weights
+
+
+@dataclass
+class JointSpace:
+    """`encode` takes captions to the vectors of its text encoder, `text` and `image` go on from there, on the device."""
+
+    identity: dict[str, Any]
+    device: torch.device
+    encode: Callable[[Sequence[str]], np.ndarray]
+    text: Callable[[Tensor], Tensor]
+    image: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def open(cls, path: Path, device: torch.device | str) -> JointSpace:
+        """From the weights of a `vs-similarity` or of a `char-cnn-rnn`. Raises MismatchError for other weights."""
+        device = torch.device(device)
+        model = Weights.open(path).config.model
+        if isinstance(model, CharCNNRNNConfig):
+            return cls._of_encoder(path, model, device)
+        weights, network = load_similarity(path)
+        encoder = TextEncoder.inside(weights)
+        if encoder is None:
+            raise MismatchError("this similarity does not carry its text encoder", where=path)
+        network.to(device)
+        return cls(_identity(path, "vs-similarity"), device, _encode(encoder, device), network.text_vectors, network.image_vectors)
+
+    @classmethod
+    def _of_encoder(cls, path: Path, model: CharCNNRNNConfig, device: torch.device) -> JointSpace:
+        tensors = Weights.open(path).tensors("image_encoder")
+        if model.image_encoder != "cnn" or not tensors:
+            raise MismatchError(
+                "this text encoder was trained against stored features, so it has no image side of its own",
+                where=path,
+                hint="train one with `stackgan train --preset vs-similarity` and name it with --joint",
+            )
+        network = encoders.build_networks(model)["image_encoder"]
+        assert isinstance(network, SmallCNN)
+        network.load_state_dict(tensors)
+        network.to(device).eval().requires_grad_(False)
+        side = model.image_resolution
+
+        def image(images: Tensor) -> Tensor:
+            if images.shape[-1] != side:
+                images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+            return F.normalize(network(images).float(), dim=1)
+
+        encoder = TextEncoder.load(path)
+        return cls(_identity(path, "char-cnn-rnn"), device, _encode(encoder, device), lambda text: F.normalize(text, dim=1), image)
+
+    @torch.inference_mode()
+    def image_vectors(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (N, S, S, 3) to float32 (N, J) of unit length."""
+        scaled = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        return self.image(scaled).cpu().numpy()
+
+    @torch.inference_mode()
+    def text_vectors(self, captions: Sequence[str]) -> np.ndarray:
+        """Captions to float32 (N, J) of unit length; equal captions are encoded once."""
+        return self.text(torch.from_numpy(self.encode(captions)).to(self.device)).cpu().numpy()
+
+
+def similarity(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """The cosine (N,) of each picture's vector and its caption's, both of unit length."""
+    return np.asarray((images.astype(np.float64) * texts).sum(1))
+
+
+def _encode(encoder: TextEncoder, device: torch.device) -> Callable[[Sequence[str]], np.ndarray]:
+    return lambda captions: encoder.encode(captions, device=device)
+
+
+def _identity(path: Path, kind: str) -> dict[str, Any]:
+    return {"kind": kind, "file": str(path), "sha256": file_sha256(path)}

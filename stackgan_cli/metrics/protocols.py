@@ -1,0 +1,82 @@
+"""Named ways to make a number, so that it can be compared with others made the same way.
+
+Two results are comparable when their protocols are equal: extractor, resizing, what is compared with what, and how many. The names are
+those of the code that made the published numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stackgan_cli.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a name stands for; None leaves a point to the dataset or the extractor. `count` is how many pictures are drawn."""
+
+    name: str
+    summary: str
+    extractor: str | None = None
+    resize: str | None = None
+    logits: Literal["biased", "unbiased"] | None = None
+    count: int | None = None
+    split: str | None = None
+    splits: int = 10
+    drop_last: int | None = None
+    """Size of the batches of which an incomplete last one was left out."""
+
+
+PROTOCOLS: tuple[Protocol, ...] = (
+    Protocol("default", "the extractor of the dataset, the test split"),
+    Protocol(
+        "stackgan-is",
+        "StackGAN's inception score on CUB and Oxford-102: fine-tuned Inception-v3, 30,000 samples, batches of 64",
+        resize="pil-bilinear",
+        count=30_000,
+        split="test",
+        drop_last=64,
+    ),
+    Protocol(
+        "ttur",
+        "the first FID: TensorFlow's Inception of 2015 and its own resizing (torch-fidelity's default)",
+        extractor="tf-inception-2015",
+        resize="tf1-bilinear",
+        count=30_000,
+        split="test",
+    ),
+    Protocol(
+        "clean",
+        "the same network on antialiased bicubic resizing (clean-fid); recommended for new numbers",
+        extractor="tf-inception-2015",
+        resize="pil-bicubic",
+        count=30_000,
+        split="test",
+    ),
+    Protocol(
+        "t2i-legacy",
+        "the 'PyTorch FID' of AttnGAN, DM-GAN and DF-GAN: torchvision's Inception-v3 on images normalised twice",
+        extractor="torchvision-inception",
+        resize="t2i-legacy",
+        count=30_000,
+        split="test",
+    ),
+    Protocol(
+        "cifar",
+        "CIFAR-10: TensorFlow's Inception of 2015, 50,000 samples against the training set",
+        extractor="tf-inception-2015",
+        resize="tf1-bilinear",
+        count=50_000,
+        split="train",
+    ),
+)
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol called `name`. Raises UsageError, with a suggestion."""
+    for protocol in PROTOCOLS:
+        if protocol.name == name:
+            return protocol
+    names = [protocol.name for protocol in PROTOCOLS]
+    raise UsageError(f"unknown protocol {name!r}{did_you_mean(name, names)}", where="--protocol", hint=f"one of: {', '.join(names)}")

@@ -1,0 +1,179 @@
+"""Sets of pictures to be measured: drawn by a generator, files in a folder, or images of a prepared dataset.
+
+A set is read by index, so several processes can share it and a batch can be fetched while another is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.views import centre_views, check_side
+from stackgan_cli.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+DECODERS = 4
+
+
+class ImageSet(ABC):
+    """`class_ids` (N,) int64 and `captions` where they are known; `side` None when the pictures are of several sizes."""
+
+    class_ids: np.ndarray | None = None
+    captions: Sequence[str] | None = None
+    side: int | None = None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, indices: np.ndarray) -> list[np.ndarray] | np.ndarray:
+        """uint8 pictures (H, W, 3) at the given indices."""
+
+    @property
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """What a result's protocol says about this set."""
+
+    @property
+    def identity(self) -> str | None:
+        """Equal for equal pictures; None for a set whose statistics are not worth keeping."""
+        return None
+
+
+class GeneratedSet(ImageSet):
+    """Pictures that `generate(indices)` draws: uint8 (n, side, side, 3), the same ones for the same indices."""
+
+    def __init__(
+        self,
+        generate: Callable[[np.ndarray], np.ndarray],
+        count: int,
+        side: int,
+        *,
+        class_ids: np.ndarray | None = None,
+        captions: Sequence[str] | None = None,
+        description: dict[str, Any],
+    ) -> None:
+        self._generate, self._count, self._description = generate, count, description
+        self.side, self.class_ids, self.captions = side, class_ids, captions
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        return self._generate(indices)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return self._description
+
+
+class CacheSet(ImageSet):
+    """Images of a prepared dataset as evaluation sees them, at `side` px. `rows` defaults to those of the split."""
+
+    def __init__(self, cache: Cache, split: str, side: int, rows: np.ndarray | None = None) -> None:
+        check_side(cache, side)
+        self.cache, self.split, self.side = cache, split, side
+        self.rows = cache.rows(split) if rows is None else rows
+        if not len(self.rows):
+            raise DataError(f"no images in the {split!r} split", where=cache.path)
+        classes = cache.class_ids[self.rows]
+        self.class_ids = classes if (classes >= 0).all() else None
+        first, count = cache.caption_offsets[self.rows], np.diff(cache.caption_offsets)[self.rows]
+        self.captions = [cache.captions[index] for index in first] if (count > 0).all() else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        return centre_views(self.cache, self.rows[indices], int(self.side or 0))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"images": f"cache {self.cache.path.stem}", "split": self.split, "crop": "centre", "image_side": self.side}
+
+    @property
+    def identity(self) -> str:
+        rows = hashlib.sha256(np.ascontiguousarray(self.rows)).hexdigest()[:16]
+        return f"{self.cache.identity} {rows} {self.side}"
+
+
+class FolderSet(ImageSet):
+    """The picture files below a folder, in the order of their names. Grey ones and those with transparency become RGB (on white)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not folder.is_dir():
+            raise DataError("there is no such folder", where=folder)
+        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not self.files:
+            raise DataError("there are no pictures in this folder", where=folder, hint=f"files of the types {', '.join(SUFFIXES)}")
+        with ThreadPoolExecutor(DECODERS) as pool:
+            headers = list(pool.map(_header, self.files))
+        sizes = {size for size, _ in headers}
+        self.sizes = sorted(sizes)
+        (width, height), *others = self.sizes
+        self.side = width if not others and width == height else None
+        self.converted = sum(mode != "RGB" for _, mode in headers)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, indices: np.ndarray) -> list[np.ndarray]:
+        with ThreadPoolExecutor(DECODERS) as pool:
+            return list(pool.map(lambda index: read_picture(self.files[index]), indices))
+
+    @property
+    def description(self) -> dict[str, Any]:
+        sizes = [f"{width}x{height}" for width, height in self.sizes]
+        found: dict[str, Any] = {
+            "images": str(self.folder),
+            "sizes": sizes if len(sizes) <= 4 else [*sizes[:3], f"and {len(sizes) - 3} more"],
+        }
+        return found | ({"converted_to_rgb": self.converted} if self.converted else {})
+
+    @cached_property
+    def identity(self) -> str:
+        facts = [(path.relative_to(self.folder).as_posix(), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in self.files]
+        return hashlib.sha256(repr((str(self.folder.resolve()), facts)).encode()).hexdigest()
+
+
+def _header(path: Path) -> tuple[tuple[int, int], str]:
+    with _picture_errors(path), Image.open(path) as picture:
+        return picture.size, picture.mode
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3). Raises DataError for a file that is broken or no picture."""
+    with _picture_errors(path), Image.open(path) as picture:
+        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+            rgba = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)  # type: ignore[assignment]
+        return np.asarray(picture.convert("RGB"))
+
+
+class _picture_errors:
+    """Turns whatever Pillow raises about a file into a DataError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, UnidentifiedImageError | OSError | SyntaxError | ValueError | Image.DecompressionBombError):
+            raise DataError(f"is broken, or no picture ({error})", where=self.path, hint="remove it, or write it again") from None
+
+
+def common_side(sets: Sequence[ImageSet]) -> int | None:
+    """The side that all sets share, or None."""
+    sides = {one.side for one in sets}
+    return sides.pop() if len(sides) == 1 else None

@@ -1,0 +1,196 @@
+"""One pass over a set of pictures, and what is collected from it on the way.
+
+Moments are added up in float64, so that memory does not grow with the number of pictures; feature vectors, logits or pictures
+themselves are kept only for the metrics that compare single ones. Under torchrun each process reads every so-manieth picture and the
+parts are put together in the order of the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from stackgan_cli.interop.extractors import Extractor
+from stackgan_cli.interop.resize import resize
+from stackgan_cli.metrics.scores import Moments
+from stackgan_cli.metrics.sets import ImageSet
+from stackgan_cli.runtime import World
+
+Pictures = list[np.ndarray] | np.ndarray
+
+
+class Tap(Protocol):
+    """Something that is shown every picture of a pass."""
+
+    def add(self, indices: np.ndarray, images: Pictures) -> None: ...
+
+    def gather(self, world: World) -> None:
+        """Put together what the processes have found."""
+        ...
+
+
+def stream(
+    images: ImageSet,
+    taps: Sequence[Tap],
+    *,
+    batch_size: int = 64,
+    world: World | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Show all pictures to all taps, a batch at a time; the next batch is read meanwhile."""
+    world = world or World()
+    mine = np.arange(world.rank, len(images), world.size)
+    batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+    done = 0
+    with ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(images.read, batches[0]) if batches else None
+        for number, batch in enumerate(batches):
+            assert waiting is not None
+            pictures = waiting.result()
+            waiting = reader.submit(images.read, batches[number + 1]) if number + 1 < len(batches) else None
+            for tap in taps:
+                tap.add(batch, pictures)
+            done += len(batch)
+            progress(min(done * world.size, len(images)), len(images))
+    for tap in taps:
+        tap.gather(world)
+
+
+def by_size(images: Pictures) -> list[tuple[np.ndarray, torch.Tensor]]:
+    """Positions and uint8 (n, 3, H, W) of the pictures of each size."""
+    if isinstance(images, np.ndarray):
+        return [(np.arange(len(images)), torch.from_numpy(images).permute(0, 3, 1, 2))]
+    sizes = [image.shape[:2] for image in images]
+    groups = []
+    for size in dict.fromkeys(sizes):
+        places = np.array([i for i, other in enumerate(sizes) if other == size])
+        groups.append((places, torch.from_numpy(np.stack([images[i] for i in places])).permute(0, 3, 1, 2)))
+    return groups
+
+
+class _Rows:
+    """Arrays that came in parts, each part with the indices of its rows."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, indices: np.ndarray, rows: np.ndarray) -> None:
+        self._parts.append((indices, rows))
+
+    def gather(self, world: World) -> None:
+        found = world.gather(self._parts)
+        self._parts = [part for parts in found or [] for part in parts]
+
+    def array(self) -> np.ndarray:
+        """All rows in the order of their indices."""
+        order = np.argsort(np.concatenate([indices for indices, _ in self._parts]), kind="stable")
+        return np.asarray(np.concatenate([rows for _, rows in self._parts])[order])
+
+
+class FeatureTap:
+    """What an extractor sees: moments (float64) always, feature vectors and log-probabilities (float32) when they are asked for.
+
+    `side` resizes every picture before (the papers' FID* and IS*: 64).
+    """
+
+    def __init__(self, extractor: Extractor, *, side: int | None = None, features: bool = False, logits: bool = False) -> None:
+        self.extractor, self.side = extractor, side
+        self.moments: Moments | None = None
+        self._features = _Rows() if features else None
+        self._logits = _Rows() if logits else None
+
+    def add(self, indices: np.ndarray, images: Pictures) -> None:
+        for places, tensor in by_size(images):
+            if self.side is not None:
+                tensor = resize(tensor, self.side, "pil-bilinear").byte()
+            found = self.extractor(tensor)
+            features = found.features.float().cpu().numpy()
+            if self.moments is None:
+                self.moments = Moments(features.shape[1])
+            self.moments.add(features)
+            if self._features is not None:
+                self._features.add(indices[places], features)
+            if self._logits is not None and found.log_probabilities is not None:
+                self._logits.add(indices[places], found.log_probabilities.float().cpu().numpy())
+
+    def gather(self, world: World) -> None:
+        parts = [part for part in world.gather(self.moments) or [] if part is not None]
+        if parts:
+            self.moments = parts[0]
+            for part in parts[1:]:
+                self.moments.merge(part)
+        for rows in (self._features, self._logits):
+            if rows is not None:
+                rows.gather(world)
+
+    @property
+    def features(self) -> np.ndarray:
+        assert self._features is not None
+        return self._features.array()
+
+    @property
+    def logits(self) -> np.ndarray:
+        assert self._logits is not None
+        return self._logits.array()
+
+
+class VectorTap:
+    """A vector a picture, by `function(uint8 (N, S, S, 3)) -> (N, D)`."""
+
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.function, self._rows = function, _Rows()
+
+    def add(self, indices: np.ndarray, images: Pictures) -> None:
+        self._rows.add(indices, self.function(np.asarray(images)))
+
+    def gather(self, world: World) -> None:
+        self._rows.gather(world)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        return self._rows.array()
+
+
+class PictureTap:
+    """The pictures at some indices, kept as they are (they must be of one size)."""
+
+    def __init__(self, indices: np.ndarray) -> None:
+        self.indices = np.sort(indices)
+        self._rows = _Rows()
+
+    def add(self, indices: np.ndarray, images: Pictures) -> None:
+        places = np.flatnonzero(np.isin(indices, self.indices))
+        if len(places):
+            self._rows.add(indices[places], np.stack([images[i] for i in places]))
+
+    def gather(self, world: World) -> None:
+        self._rows.gather(world)
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """uint8 (len(indices), S, S, 3), by ascending index."""
+        return self._rows.array()
+
+
+def pick_per_class(class_ids: np.ndarray | None, count: int, *, per_class: int, total: int, seed: int) -> np.ndarray:
+    """Indices of at most `total` pictures, `per_class` of a class, chosen at random by the seed; ascending."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(count)
+    if class_ids is not None:
+        kept: list[Any] = []
+        seen: dict[int, int] = {}
+        for index in order:
+            label = int(class_ids[index])
+            if seen.get(label, 0) < per_class:
+                seen[label] = seen.get(label, 0) + 1
+                kept.append(index)
+        order = np.array(kept)
+        if len(order) > total:  # whole classes: a class of one picture has no pair
+            labels = np.array([class_ids[index] for index in order])
+            chosen = random.permutation(np.unique(labels))[: max(1, total // per_class)]
+            order = order[np.isin(labels, chosen)]
+    return np.sort(order[:total])
