@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -86,6 +87,26 @@ def cpu_has_bf16() -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx"))
 
 
+def cpu_is_quick_in_bf16() -> bool:
+    """Whether bfloat16 is faster than float32 on this CPU: with AMX, or with AVX512-BF16 by AMD.
+
+    Intel's AVX512-BF16 alone has no more throughput than its float32 units: a StackGAN step takes 1.3 to 1.6 times as long.
+    """
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if any(capabilities.get(name, False) for name in ("amx_bf16", "amx")):
+        return True
+    return cpu_has_bf16() and _cpu_vendor() == "AuthenticAMD"
+
+
+def _cpu_vendor() -> str:
+    """As the processor names itself; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
+
+
 @dataclass(frozen=True)
 class Precision:
     """How networks are run: weights, optimisers, EMA and losses are float32 whatever this says."""
@@ -95,12 +116,12 @@ class Precision:
 
     @classmethod
     def pick(cls, name: str, device: torch.device) -> Precision:
-        """`auto` is bf16 where the hardware multiplies it (GPUs since Ampere, CPUs with AVX512-BF16 or AMX), else fp32.
+        """`auto` is bf16 where it is faster than fp32 (GPUs since Ampere, CPUs with AMX, AMD's with AVX512-BF16), else fp32.
 
         Raises EnvironmentProblem for `bf16` on a CPU without the instructions.
         """
         if name == "auto":
-            modern = torch.cuda.get_device_capability(device) >= (8, 0) if device.type == "cuda" else cpu_has_bf16()
+            modern = torch.cuda.get_device_capability(device) >= (8, 0) if device.type == "cuda" else cpu_is_quick_in_bf16()
             name = "bf16" if modern else "fp32"
         if name == "bf16" and device.type == "cpu" and not cpu_has_bf16():
             raise EnvironmentProblem(
@@ -163,6 +184,14 @@ class World:
         flat = torch.stack([value.float() for value in values.values()])
         dist.all_reduce(flat)
         return dict(zip(values, flat / self.size, strict=True))
+
+    def gather(self, value: Any) -> list[Any] | None:
+        """The values of all ranks, by rank, on the first one; None on the others. They are objects of our own processes."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] | None = [None] * self.size if self.is_main else None
+        dist.gather_object(value, found)
+        return found
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Give every rank the tensors of rank 0."""
