@@ -24,6 +24,8 @@ MOST_FRAMES = 40
 """Sample grids on the slider; of more, evenly spaced ones."""
 FRAME_SIDE = 900
 """Pixels of their longer side."""
+LONGEST_FACT = 400
+"""Characters of a fact about pictures; longer ones, and lists, are data for programs."""
 GALLERIES = (
     (
         "Interpolation",
@@ -119,7 +121,7 @@ def _gallery(session: Session, run: Run, name: str, title: str, verb: str, what:
     pictures = [_picture(session, folder / file, about) for file, about in files if (folder / file).is_file()]
     about: dict[str, Any] = {}
     for path in sorted(folder.glob("*.json")):
-        about |= {key: value for key, value in _json(path).items() if isinstance(value, str | int | float | bool)}
+        about |= {key: value for key, value in _json(path).items() if not isinstance(value, list) and len(str(value)) <= LONGEST_FACT}
     return Gallery(title, what, f"stackgan {verb} --run {name}", tuple(filter(None, pictures)), about, beside=verb == "tsne")
 
 

@@ -43,7 +43,7 @@ def run(shell: Shell) -> Run:  # noqa: F811
         file.write(json.dumps({"metric": "<script>alert(1)</script>", "step": 5, "top1": 0.25, "std": 0.5, "value": 1.5}) + "\n")
     for name in ("tsne/map.png", "tsne/real.png", "neighbours/neighbours.png", "interpolate/strip.png"):
         save_png(run.folder / name, noise(64))
-    (run.folder / "tsne" / "tsne.json").write_text(json.dumps({"repeats": 12, "points": [[1, 2]]}))
+    (run.folder / "tsne" / "tsne.json").write_text(json.dumps({"repeats": {"groups": 12}, "points": [[1234.5, 2]]}))
     Image.fromarray(noise(16)).save(run.folder / "interpolate" / "walk.gif")
     return run
 
@@ -54,12 +54,12 @@ def test_everything_is_on_the_page(shell: Shell, run: Run) -> None:  # noqa: F81
     assert made["path"] == str(path) and made["pictures"] == ["Interpolation", "t-SNE", "Neighbours"]
     html = path.read_text(encoding="utf-8")
     assert made["bytes"] == len(html.encode())
-    for text in ("model.z_dim: 16 -&gt; 8", "12,000 of 12,000", "Parts of d16", "&lt;b&gt;net&lt;/b&gt;", "repeats", "top1 0.25"):
+    for text in ("model.z_dim: 16 -&gt; 8", "12,000 of 12,000", "Parts of d16", "&lt;b&gt;net&lt;/b&gt;", "groups 12", "top1 0.25"):
         assert text in html, text
     assert "<script>alert" not in html and "http" not in html.replace("http-equiv", "") and "<b>net" not in html
     assert "1.5 ± 0.5, top1 0.25" in html and html.index("Changed from the preset") < html.index("Every key")
     assert html.count('class="chart"') == 4
-    assert "stackgan tsne" not in html
+    assert "stackgan tsne" not in html and "1234.5" not in html
 
 
 def test_equal_runs_give_equal_pages(shell: Shell, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
