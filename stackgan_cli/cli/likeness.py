@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from stackgan_cli.cli.extract import Extract
     from stackgan_cli.cli.ui import Session
-    from stackgan_cli.metrics.sets import ImageSet
+    from stackgan_cli.metrics.sets import CacheSet, ImageSet
     from stackgan_cli.sampling import Sampler
     from stackgan_cli.viz.nearest import Nearest
 
@@ -36,10 +36,12 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
     from stackgan_cli.models.interface import PairDiscriminator
 
     model = sampler.weights.config.model
-    named = {f"discriminator{name}": model.sides[index] for name, index in getattr(model, "judges", {}).items()}  # type: ignore[union-attr]
-    name = next((name for name in reversed(named or {"discriminator": side}) if named.get(name, side) == side), "")
+    judges: dict[str, int] = getattr(model, "judges", {})
+    judged = {f"discriminator{name}": model.sides[index] for name, index in judges.items()}  # type: ignore[union-attr]
+    judged = judged or {"discriminator": sampler.sides[-1]}
+    name = next((name for name in reversed(judged) if judged[name] == side), "")
     state = sampler.weights.tensors(name) if name else {}
-    if not state or (not named and side != sampler.sides[-1]):
+    if not state:
         raise MismatchError(
             f"these weights have no discriminator of {side} px", where=sampler.weights.path, hint="use --by features or --by pixels"
         )
@@ -129,3 +131,38 @@ def squares(pictures: Sequence[np.ndarray], side: int) -> np.ndarray:
         method = Image.Resampling.BOX if least > side else Image.Resampling.BICUBIC
         fitted.append(np.asarray(ImageOps.fit(Image.fromarray(picture), (side, side), method)))
     return np.stack(fitted)
+
+
+def find_queries(
+    session: Session,
+    sampler: Sampler,
+    training: CacheSet,
+    captions: list[str],
+    labels: list[int],
+    folder: Path | None,
+    real: int,
+    count: int,
+    seed: int,
+    side: int,
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """uint8 (Q, side, side, 3), and what each of them is."""
+    import numpy as np
+
+    from stackgan_cli.cli.pictures import conditions
+    from stackgan_cli.metrics.sets import FolderSet
+
+    if folder is not None:
+        files = FolderSet(folder)
+        pictures = squares([files.read(np.array([index]))[0] for index in range(len(files))], side)
+        return pictures, [{"file": str(path)} for path in files.files]
+    if real:
+        numbers = np.unique(np.linspace(0, len(training) - 1, real).astype(np.int64))
+        rows = training.rows[numbers]
+        return training.read(numbers), [{"name": training.cache.names[row], "row": int(row)} for row in rows]
+    texts, classes = conditions(session, sampler, captions, labels)
+    seeds = list(range(seed, seed + count))
+    in_turn = [None if texts is None else texts[number % len(texts)] for number in range(count)]
+    labels_in_turn = None if classes is None else [classes[number % len(classes)] for number in range(count)]
+    drawn = sampler.sample(None if texts is None else [text or "" for text in in_turn], seeds, labels=labels_in_turn)[side]
+    what = [{"caption": text, "seed": number} for text, number in zip(in_turn, seeds, strict=True)]
+    return drawn, [{**one, **({} if labels_in_turn is None else {"label": labels_in_turn[i]})} for i, one in enumerate(what)]

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from stackgan_cli.cli.common import Device, Output, RunName, Scale, TextEncoderFile, WeightsFile, examples, folder_of, session_of, source_of
 from stackgan_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from stackgan_cli.cli.ui import Session
-    from stackgan_cli.metrics.sets import CacheSet
-    from stackgan_cli.sampling import Sampler
 
 EPILOG = examples(
     "stackgan neighbours",
@@ -59,7 +52,7 @@ def neighbours(
 ) -> None:
     """Show generated images beside the training images nearest to them."""
     from stackgan_cli.cli.extract import extract_function
-    from stackgan_cli.cli.likeness import discriminator_function, pixel_function, search
+    from stackgan_cli.cli.likeness import discriminator_function, find_queries, pixel_function, search
     from stackgan_cli.cli.pictures import identity_of, side_of
     from stackgan_cli.data.cache import Cache
     from stackgan_cli.files import write_json
@@ -84,7 +77,7 @@ def neighbours(
     else:
         extract, seen_by = extract_function(session, extractor, data, sampler.device, weights_folder=weights_folder)
 
-    pictures, queries = _queries(session, sampler, training, captions or [], label or [], images, real, count, seed, side)
+    pictures, queries = find_queries(session, sampler, training, captions or [], label or [], images, real, count, seed, side)
     home = folder_of(session, source, "neighbours")
     found = search(session, training, extract, seen_by, None if by == By.pixels else home)(extract(pictures), nearest)
     for query, indices, distances in zip(queries, found.indices.tolist(), found.distances.tolist(), strict=True):
@@ -104,39 +97,3 @@ def neighbours(
     save_png(folder / f"{name}.png", neighbour_sheet(pictures[:SHEET_ROWS], drawn))
     write_json(folder / f"{name}.json", facts)
     session.result({**facts, "folder": str(folder)}, "\n".join([*lines, str(folder / f"{name}.png")]))
-
-
-def _queries(
-    session: Session,
-    sampler: Sampler,
-    training: CacheSet,
-    captions: list[str],
-    labels: list[int],
-    folder: Path | None,
-    real: int,
-    count: int,
-    seed: int,
-    side: int,
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """uint8 (Q, side, side, 3), and what each of them is."""
-    import numpy as np
-
-    from stackgan_cli.cli.likeness import squares
-    from stackgan_cli.cli.pictures import conditions
-    from stackgan_cli.metrics.sets import FolderSet
-
-    if folder is not None:
-        files = FolderSet(folder)
-        pictures = squares([files.read(np.array([index]))[0] for index in range(len(files))], side)
-        return pictures, [{"file": str(path)} for path in files.files]
-    if real:
-        numbers = np.unique(np.linspace(0, len(training) - 1, real).astype(np.int64))
-        rows = training.rows[numbers]
-        return training.read(numbers), [{"name": training.cache.names[row], "row": int(row)} for row in rows]
-    texts, classes = conditions(session, sampler, captions, labels)
-    seeds = list(range(seed, seed + count))
-    in_turn = [None if texts is None else texts[number % len(texts)] for number in range(count)]
-    labels_in_turn = None if classes is None else [classes[number % len(classes)] for number in range(count)]
-    drawn = sampler.sample(None if texts is None else [text or "" for text in in_turn], seeds, labels=labels_in_turn)[side]
-    what = [{"caption": text, "seed": number} for text, number in zip(in_turn, seeds, strict=True)]
-    return drawn, [{**one, **({} if labels_in_turn is None else {"label": labels_in_turn[i]})} for i, one in enumerate(what)]

@@ -68,7 +68,8 @@ def tsne(
 
     fake = drawn(session, sampler, data, split=split, count=count, side=side, seed=seed, device=sampler.device)
     seeds = [key_seed("evaluate", seed, index) for index in range(len(fake))]
-    texts = fake.captions or [f"seed {number}" for number in seeds]
+    named = [f"seed {number}" for number in seeds] if fake.class_ids is None else [f"class {label}" for label in fake.class_ids]
+    texts = fake.captions or named
     maps = {"generated": ImageMap.of(session, "generated", fake, texts, extract, settings)}
     if data is not None:
         real, names = real_images(data, split, count, side)

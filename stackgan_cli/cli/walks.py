@@ -104,9 +104,9 @@ class Scene:
             titles = [f"{names[first]}  …  {names[last]}" for first, last in rows]
             save_png(folder / name, grid(np.concatenate([drawn[pair] for pair in rows]), steps, titles))
         moving = self.draw(*walk(stops, frames + 1, closed=True))
-        save_gif(folder / "walk.gif", moving, fps=12)
+        save_gif(folder / "walk.gif", moving)
         if video:
-            save_mp4(folder / "walk.mp4", moving, fps=24)
+            save_mp4(folder / "walk.mp4", moving)
         return [folder / name for name in (*sheets, "walk.gif", *(["walk.mp4"] if video else []))]
 
     def write_noise_grid(self, rows: int, columns: int, path: Path) -> None:

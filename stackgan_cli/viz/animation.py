@@ -10,6 +10,8 @@ from PIL import Image
 from stackgan_cli.errors import EnvironmentProblem
 from stackgan_cli.files import replacing
 
+FPS = 12
+"""Frames a second."""
 LEAST_SIDE = 192
 """Smaller pictures are enlarged by a whole factor, each pixel a square."""
 
@@ -20,11 +22,11 @@ def enlarged(frames: np.ndarray, least: int = LEAST_SIDE) -> np.ndarray:
     return frames.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def save_gif(path: Path, frames: np.ndarray, *, fps: float) -> None:
+def save_gif(path: Path, frames: np.ndarray) -> None:
     """Atomically write uint8 (N, S, S, 3) as a GIF that starts again at its end. A frame has 256 colours of its own."""
     pictures = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in enlarged(frames)]
     with replacing(path) as temporary:
-        pictures[0].save(temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0)
+        pictures[0].save(temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / FPS), loop=0)
 
 
 def require_video() -> None:
@@ -37,7 +39,7 @@ def require_video() -> None:
         ) from None
 
 
-def save_mp4(path: Path, frames: np.ndarray, *, fps: float) -> None:
+def save_mp4(path: Path, frames: np.ndarray) -> None:
     """Atomically write uint8 (N, S, S, 3) as H.264, enlarged as a GIF is and to an even side. Raises as `require_video` does."""
     require_video()
     import av
@@ -45,7 +47,7 @@ def save_mp4(path: Path, frames: np.ndarray, *, fps: float) -> None:
     frames = enlarged(frames)
     frames = frames.repeat(1 + frames.shape[1] % 2, axis=1).repeat(1 + frames.shape[2] % 2, axis=2)
     with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=round(fps), options={"crf": "18"})
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:

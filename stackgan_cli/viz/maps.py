@@ -45,12 +45,12 @@ def principal_components(features: np.ndarray, count: int) -> np.ndarray:
     """(N, D) -> float64 (N, min(count, N, D)): coordinates along the directions of most variance, the largest first."""
     from scipy.linalg import eigh
 
-    centred = features - features.mean(0, dtype=np.float64)
-    dims = centred.shape[1]
-    count = min(count, *centred.shape)
-    _, directions = eigh(centred.T @ centred, subset_by_index=(dims - count, dims - 1))
-    projected: np.ndarray = centred @ directions[:, ::-1]
-    return projected
+    mean = features.mean(0, dtype=np.float64)
+    blocks = [features[start : start + 4096] for start in range(0, len(features), 4096)]
+    covariance = sum((centred := block - mean).T @ centred for block in blocks)
+    dims = features.shape[1]
+    _, directions = eigh(covariance, subset_by_index=(dims - min(count, *features.shape), dims - 1))
+    return np.concatenate([(block - mean) @ directions[:, ::-1] for block in blocks])
 
 
 def embed(features: np.ndarray, *, components: int = 50, perplexity: float = 30.0, seed: int = 0) -> tuple[np.ndarray, float]:

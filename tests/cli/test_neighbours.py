@@ -15,6 +15,7 @@ from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.demo_birds import demo_records
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.data.views import centre_views
+from stackgan_cli.runs import Weights, write_weights
 from stackgan_cli.viz.images import save_png
 
 EVERY = ("discriminator", "pixels")
@@ -82,6 +83,19 @@ def test_what_was_seen_is_kept_until_the_weights_change(shell: Shell) -> None:  
     second = shell.ok("neighbours", "a bird")
     assert [path.name for path in folder.glob("training-*.npy")] != [kept.name] and not kept.exists()
     assert second["seen_by"]["weights_sha256"] != first["seen_by"]["weights_sha256"]
+
+
+def test_weights_without_discriminators(shell: Shell, tmp_path: Path) -> None:  # noqa: F811
+    shell.ok("train", "--preset", "tiny-v2", *QUICK)
+    weights = Weights.open(shell.workspace.runs / "tiny-v2-demo" / "weights" / "latest.safetensors")
+    bare = tmp_path / "bare.safetensors"
+    tensors = {f"{part}.{key}": value for part in ("generator", "text_encoder") for key, value in weights.tensors(part).items()}
+    write_weights(bare, tensors, config=weights.config, step=2, text_encoder=weights.text_encoder)
+    code, err = shell.fails("neighbours", "a bird", "--weights", str(bare))
+    assert code == 5 and "no discriminator of 32 px" in err and "--by features" in err
+    made = shell.ok("neighbours", "a bird", "--weights", str(bare), "--by", "pixels")
+    assert Path(made["folder"]) == shell.workspace.root / "neighbours" / "bare"
+    assert shell.ok("neighbours", "a bird", "--scale", "16")["seen_by"]["network"] == "discriminator16"
 
 
 def test_words_that_make_no_sense(shell: Shell, tmp_path: Path) -> None:  # noqa: F811
