@@ -21,8 +21,10 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales, finest first."""
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 SMALLEST = 2 ** (len(WEIGHTS) - 1)
-PIXELS = 2**19
-"""Pixels of the pairs that are compared at a time (12 MiB an array); as many as four times that of single pictures are at hand."""
+PICTURES, PAIRS = 2**21, 2**17
+"""Pixels of the pictures that are at hand (48 MiB an array; 32 pictures of 256 px), and of the pairs compared at a time (3 MiB)."""
+BLOCK = 32
+"""Rows of the filter's band that are multiplied at a time."""
 HDGAN_SAMPLES = 20
 
 
@@ -44,9 +46,9 @@ def pair_scores(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     if side < SMALLEST or side != images.shape[2]:
         raise DataError(f"MS-SSIM needs square pictures of at least {SMALLEST} px, not {side} x {images.shape[2]}")
     scores = np.empty(len(pairs))
-    for part in _groups(pairs, max(2, 4 * PIXELS // side**2)):
+    for part in _groups(pairs, max(2, PICTURES // side**2)):
         used, places = np.unique(pairs[part], return_inverse=True)
-        x = torch.from_numpy(images[used]).permute(0, 3, 1, 2).double()
+        x = torch.from_numpy(images[used]).permute(0, 3, 1, 2).contiguous().double()
         scores[part] = _compare(x, torch.from_numpy(places.reshape(-1, 2))).numpy()
     return scores
 
@@ -68,16 +70,16 @@ def _compare(x: Tensor, pairs: Tensor) -> Tensor:
     scores = torch.ones(len(pairs), dtype=x.dtype)
     for level, weight in enumerate(WEIGHTS):
         window = _window(x.shape[2])
-        mean = window @ x @ window.T
-        variance = window @ x.square() @ window.T - mean.square()
-        step = max(1, PIXELS // x.shape[2] ** 2)
-        for start in range(0, len(pairs), step):
-            part = slice(start, start + step)
+        step = max(1, PAIRS // x.shape[2] ** 2)
+        mean = torch.cat([_smooth(part, window) for part in x.split(step)])
+        variance = torch.cat([_smooth(part.square(), window) for part in x.split(step)]).sub_(mean.square())
+        for part in torch.arange(len(pairs)).split(step):
             i, j = pairs[part].T
-            covariance = window @ (x[i] * x[j]) @ window.T - mean[i] * mean[j]
-            index = (2 * covariance + C2) / (variance[i] + variance[j] + C2)
+            means = mean[i] * mean[j]
+            index = _smooth(x[i] * x[j], window).sub_(means).mul_(2).add_(C2)
+            index /= variance[i].add_(variance[j]).add_(C2)
             if level == len(WEIGHTS) - 1:
-                index *= (2 * mean[i] * mean[j] + C1) / (mean[i].square() + mean[j].square() + C1)
+                index *= (2 * means + C1) / (mean[i].square() + mean[j].square() + C1)
             scores[part] *= index.mean((1, 2, 3)).clamp_min(0) ** weight
         # An odd side's last row and column are averaged with themselves, as by a reflecting border.
         x = F.avg_pool2d(x, 2, ceil_mode=True)
@@ -85,10 +87,7 @@ def _compare(x: Tensor, pairs: Tensor) -> Tensor:
 
 
 def _window(side: int) -> Tensor:
-    """The Gaussian window as a matrix (side - size + 1, side): its product with a column filters it at whole positions.
-
-    A dense matrix has 23 times the arithmetic of eleven taps at 256 px, and is no slower there and several times faster below.
-    """
+    """The Gaussian window as a banded matrix (side - size + 1, side): its product with a column filters it at whole positions."""
     size = min(11, side)
     sigma = 1.5 * size / 11
     taps = torch.exp(-0.5 * ((torch.arange(size, dtype=torch.float64) - (size - 1) / 2) / sigma) ** 2)
@@ -96,6 +95,17 @@ def _window(side: int) -> Tensor:
     for row in range(len(matrix)):
         matrix[row, row : row + size] = taps / taps.sum()
     return matrix
+
+
+def _smooth(x: Tensor, window: Tensor) -> Tensor:
+    """x (N, 3, S, S) filtered along columns and rows: (N, 3, S', S').
+
+    By matrix products, a block of the band at a time: more arithmetic than eleven taps, and as many fewer passes over memory.
+    """
+    places, reach = len(window), window.shape[1] - len(window)
+    blocks = [(slice(start, start + BLOCK), slice(start, min(start + BLOCK, places) + reach)) for start in range(0, places, BLOCK)]
+    rows = torch.cat([x[..., seen] @ window[made, seen].T for made, seen in blocks], 3)
+    return torch.cat([window[made, seen] @ rows[..., seen, :] for made, seen in blocks], 2)
 
 
 # -- diversity ----------------------------------------------------------------------------------------------------------------

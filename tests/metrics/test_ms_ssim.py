@@ -86,7 +86,8 @@ def test_groups_and_parts_of_pairs_do_not_change_the_index(monkeypatch: pytest.M
     images = pictures(9, 32)
     pairs = np.array([*itertools.combinations(range(9), 2), (3, 3)])
     whole = pair_scores(images, pairs)
-    monkeypatch.setattr(module, "PIXELS", 32 * 32)
+    monkeypatch.setattr(module, "PICTURES", 4 * 32 * 32)
+    monkeypatch.setattr(module, "PAIRS", 2 * 32 * 32)
     np.testing.assert_allclose(pair_scores(images, pairs), whole, rtol=1e-12)
     np.testing.assert_allclose(whole, ms_ssim(images[pairs[:, 0]], images[pairs[:, 1]]), rtol=1e-12)
 
