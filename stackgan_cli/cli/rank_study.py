@@ -46,7 +46,7 @@ def make(
     questions: Annotated[int, typer.Option(min=1, help="Questions in all at most.")] = 50,
     images: Annotated[int | None, typer.Option(min=1, max=20, help="Pictures a text and model. Default: 5.", show_default=False)] = None,
     cache: Annotated[str, typer.Option(help="Whose test texts. Default: that of the first model.", show_default=False)] = "",
-    jpeg: Annotated[bool, typer.Option("--jpeg", help="A page of a fifth of the size; the pictures lose a little.")] = False,
+    jpeg: Annotated[bool, typer.Option("--jpeg", help="A page of about a third of the size; the pictures lose a little.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of texts, order and noise.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder. Default: a new one in rank-studies/.", show_default=False)] = None,
     device: Device = "auto",
