@@ -11,7 +11,7 @@ from stackgan_cli.data.cache import Cache
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.runs import Workspace
 from stackgan_cli.training.loop import total_steps
-from stackgan_cli.training.setup import encoder_weights, find_vectors, is_extractor, run_name
+from stackgan_cli.training.setup import as_classifier, encoder_weights, find_vectors, is_extractor, run_name
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def _training(
             hint="stackgan presets ls",
         )
     base = load_config(preset, [])
+    if kind == "extractor":
+        as_classifier(base, preset)
     overrides = {f"model.{key}": value for key, value in model.items() if getattr(base.model, key) != value}
     if base.data.cache != config.data.cache:
         overrides["data.cache"] = config.data.cache

@@ -121,12 +121,12 @@ def resolve(config: RunConfig, workspace: Workspace, *, fetch: bool = True) -> R
     """
     model = config.model
     found: dict[str, Any] = {}
-    if isinstance(model, ClassifierConfig) and model.num_classes is None:
-        cache = Cache.open(workspace.cache_path(config.data.cache))
-        found["num_classes"] = len(read_labels(cache, model.label, config.data.split).names)
+    if isinstance(model, ClassifierConfig):
+        labels = _read_labels(config, Cache.open(workspace.cache_path(config.data.cache)))
+        found["num_classes"] = len(labels.names)
     elif isinstance(model, VSSimilarityConfig) and model.extractor is None:
         found["extractor"] = _extractor_config(config, workspace, fetch)
-    return config.model_copy(update={"model": model.model_copy(update=found)}) if found else config
+    return config.model_copy(update={"model": model.model_copy(update=found)})
 
 
 def _extractor_config(config: RunConfig, workspace: Workspace, fetch: bool) -> ClassifierConfig | ExtractorFile:
@@ -141,11 +141,16 @@ def _extractor_config(config: RunConfig, workspace: Workspace, fetch: bool) -> C
     if path is None and wanted not in preset_names():
         raise _no_extractor(wanted)
     found = Weights.open(path).config if path else resolve(load_config(wanted, [], {"data": {"cache": config.data.cache}}), workspace)
+    return as_classifier(found, wanted)
+
+
+def as_classifier(found: RunConfig, requirement: str) -> ClassifierConfig:
+    """The model of what `requires.extractor` names. Raises MismatchError when it is no classifier."""
     if not isinstance(found.model, ClassifierConfig):
         raise MismatchError(
-            f"{wanted!r} is a {found.model.arch}, and not a classifier",
+            f"{requirement!r} is a {found.model.arch}, and not a classifier",
             where="requires.extractor",
-            hint="name a classifier's run or preset",
+            hint="name a classifier's run, weights file or preset",
         )
     return found.model
 
@@ -221,10 +226,11 @@ def _check_classes(config: RunConfig, cache: Cache) -> None:
 
 
 def _read_labels(config: RunConfig, cache: Cache) -> Labels:
+    """What a classifier is trained to tell apart. Raises DataError when the cache has another number of labels than `model.num_classes`."""
     model = config.model
     assert isinstance(model, ClassifierConfig)
     labels = read_labels(cache, model.label, config.data.split)
-    if model.num_classes != len(labels.names):
+    if model.num_classes not in (None, len(labels.names)):
         raise DataError(
             f"the {config.data.split!r} split has {len(labels.names)} labels ({model.label}), and the classifier {model.num_classes}",
             where=cache.path,

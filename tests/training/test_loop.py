@@ -22,13 +22,13 @@ from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, 
 from stackgan_cli.runs import Run, Workspace
 from stackgan_cli.training.loop import Trainer, total_steps, train
 from stackgan_cli.training.optim import MovingAverage, decay_at
-from stackgan_cli.training.setup import Job, open_job
+from stackgan_cli.training.setup import Job, open_job, resolve
 
 CPU = torch.device("cpu")
 
 
 def job(workspace: Workspace, name: str = "run", *overrides: str, preset: str = "tiny-stage1") -> Job:
-    config = load_config(preset, ["requires.text_encoder=null", *overrides])
+    config = resolve(load_config(preset, ["requires.text_encoder=null", *overrides]), workspace)
     return open_job(config, Run.open_or_create(workspace.runs / name, config), workspace, device=CPU)
 
 
@@ -61,9 +61,13 @@ def test_stopping_anywhere_and_continuing_gives_the_same_bits(workspace: Workspa
         ("tiny-v2", ["model.condition=none", "model.wrong_pairs=none", "model.color_weight=50"]),
         ("tiny-hdgan", []),
         ("tiny-hdgan", ["model.variant=paper", "train.ema=0.9"]),
+        ("tiny-classifier", ["train.ema=0.9"]),
+        ("tiny-vs", ["requires.extractor=extractor"]),
     ],
 )
-def test_multi_scale_models_continue_to_the_same_bits(workspace: Workspace, preset: str, overrides: list[str]) -> None:
+def test_models_of_other_architectures_continue_to_the_same_bits(workspace: Workspace, preset: str, overrides: list[str]) -> None:
+    if preset == "tiny-vs":
+        finish(job(workspace, "extractor", preset="tiny-classifier"))
     whole = finish(job(workspace, "whole", *overrides, preset=preset))
     first = job(workspace, "stopped", *overrides, preset=preset)
     while first.trainer.step < 7:
