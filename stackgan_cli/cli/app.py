@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from stackgan_cli import __version__
-from stackgan_cli.cli import doctor, encode_text, import_weights, info, interpolate, prepare, presets, rank_study, sample, train
+from stackgan_cli.cli import (
+    doctor,
+    encode_text,
+    evaluate,
+    import_weights,
+    info,
+    interpolate,
+    neighbours,
+    prepare,
+    presets,
+    rank_study,
+    report,
+    sample,
+    train,
+    tsne,
+)
 from stackgan_cli.cli.common import examples, session_of
 
 app = typer.Typer(
@@ -60,9 +75,13 @@ app.command("encode-text", epilog=encode_text.EPILOG)(encode_text.encode_text)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.command("sample", epilog=sample.EPILOG)(sample.sample)
 app.command("interpolate", epilog=interpolate.EPILOG)(interpolate.interpolate)
+app.command("tsne", epilog=tsne.EPILOG)(tsne.tsne)
+app.command("neighbours", epilog=neighbours.EPILOG)(neighbours.neighbours)
+app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("info", epilog=info.EPILOG)(info.info)
 app.add_typer(presets.app, name="presets")
 app.add_typer(rank_study.app, name="rank-study")
+app.command("report", epilog=report.EPILOG)(report.report)
 app.command("import", epilog=import_weights.IMPORT_EPILOG)(import_weights.import_weights)
 app.command("export", epilog=import_weights.EXPORT_EPILOG)(import_weights.export)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)

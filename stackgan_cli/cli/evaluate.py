@@ -61,7 +61,7 @@ def evaluate(
     compat: Annotated[str | None, typer.Option(help="ms-ssim: hdgan pairs pictures as its released script does.")] = None,
     weights_folder: Annotated[Path | None, typer.Option(help="Where weights of extractors lie. Default: extractors/.")] = None,
     save_statistics: Annotated[Path | None, typer.Option(help="Also write the statistics of the subject to this .npz file.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures at a time. Default: as the device likes it.")] = None,
     device: Device = "auto",
 ) -> None:
     """Measure a run, weights or folders of pictures. Every figure says how it was made."""

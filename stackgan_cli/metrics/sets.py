@@ -102,7 +102,7 @@ class CacheSet(ImageSet):
 
     @property
     def identity(self) -> str:
-        rows = hashlib.sha256(np.ascontiguousarray(self.rows)).hexdigest()[:16]
+        rows = hashlib.sha256(self.rows.tobytes()).hexdigest()[:16]
         return f"{self.cache.identity} {rows} {self.side}"
 
 
@@ -171,9 +171,3 @@ class _picture_errors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, UnidentifiedImageError | OSError | SyntaxError | ValueError | Image.DecompressionBombError):
             raise DataError(f"is broken, or no picture ({error})", where=self.path, hint="remove it, or write it again") from None
-
-
-def common_side(sets: Sequence[ImageSet]) -> int | None:
-    """The side that all sets share, or None."""
-    sides = {one.side for one in sets}
-    return sides.pop() if len(sides) == 1 else None
