@@ -70,6 +70,9 @@ class StackGANv1(VariantConfig):
     conditioning_augmentation: bool = True
     text_twice: bool = True
     wrong_pairs: Literal["text", "shift", "image", "none"] = "text"
+    wrong_candidates: Annotated[int, Field(ge=1, le=256)] = 1
+    """Items of other classes that are drawn for a mismatched pair, of which the one with the nearest text is taken. 1 is the published
+    sampling; with more the discriminator has to look at what few captions differ in."""
     wrong_weight: Annotated[float, Field(ge=0)] = 0.5
     kl_weight: Annotated[float, Field(ge=0)] = 1.0
     kl_reduction: Literal["mean", "sum"] = "mean"
@@ -85,6 +88,8 @@ class StackGANv1(VariantConfig):
             raise ValueError(f"gf_dim: must be a multiple of {halved} for a {self.resolution}-px generator, not {self.gf_dim}")
         if not self.conditional and self.wrong_pairs != "none":
             raise ValueError("wrong_pairs: an unconditional model has no captions to mismatch; set it to 'none'")
+        if self.wrong_candidates > 1 and self.wrong_pairs not in ("text", "image"):
+            raise ValueError(f"wrong_candidates: nothing is drawn for wrong_pairs={self.wrong_pairs!r}; leave it at 1")
         return self
 
 
@@ -105,6 +110,9 @@ class StackedConfig(VariantConfig):
     """Whether the generator's step leaves the conditioning untouched by what pair heads say about it (D's step always does)."""
     wrong_pairs: Literal["image", "batch", "text", "none"] = "image"
     """Mismatched pairs: an image of another class, from the whole set or from the batch (which saves a pass through D); another caption."""
+    wrong_candidates: Annotated[int, Field(ge=1, le=256)] = 1
+    """Items of other classes that are drawn for a mismatched pair, of which the one with the nearest text is taken. 1 is the published
+    sampling; with more the discriminator has to look at what few captions differ in."""
     wrong_as_real: bool = True
     """Whether mismatched images count as real to the image head."""
     negative_weight: Annotated[float, Field(ge=0)] = 1.0
@@ -156,6 +164,8 @@ class StackedConfig(VariantConfig):
             )
         if self.wrong_as_real and self.wrong_pairs in ("text", "none") and self.conditioning != "none":
             raise ValueError(f"wrong_as_real: with wrong_pairs={self.wrong_pairs!r} there are no mismatched images; set it to false")
+        if self.wrong_candidates > 1 and (self.wrong_pairs not in ("text", "image") or not self.conditional):
+            raise ValueError("wrong_candidates: only pairs of captions with wrong_pairs 'text' or 'image' are drawn; leave it at 1")
         if self.conditioning == "none" and not self.image_weight:
             raise ValueError("image_weight: an unconditional model has nothing but its image heads; it must be above 0")
 

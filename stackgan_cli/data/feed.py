@@ -264,6 +264,15 @@ class Feed:
         pick = (random.random(len(rows)) * (len(self.rows) - count)).astype(np.int64)
         return self._by_class[np.where(pick >= start, pick + count, pick)]
 
+    def _mismatched(self, rows: np.ndarray, captions: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """For each position one of another class; of several candidates that whose text is nearest to that of `captions` (B, k)."""
+        candidates = np.stack([self._other_class(rows, random) for _ in range(self.needs.wrong_candidates)])
+        if len(candidates) == 1:
+            return candidates[0]
+        own = self._vectors_of(captions)
+        distances = [np.square(self._vectors_of(self._captions_of(each, random)) - own).sum(1) for each in candidates]
+        return np.asarray(candidates[np.argmin(distances, 0), np.arange(len(rows))])
+
     def _captions_of(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Caption indices (B, k): k distinct captions an item (fewer, repeated, where it has fewer)."""
         k = self.needs.captions_per_embedding
@@ -298,29 +307,30 @@ class Feed:
             return to_pyramid(self.store.crops(window, self.window), self.needs.images)
 
         out = Batch(images=images_of(rows), rows=self._send(self.rows[rows[mine]]), class_ids=self._send(self.class_ids[rows[mine]]))
-        captions = self._captions_of(rows, random)[mine]
+        captions = self._captions_of(rows, random)
         if self.needs.text:
-            out.text = self._embed(captions)
+            out.text = self._send(self._vectors_of(captions[mine]))
         if self.needs.characters:
             assert self.codes is not None
-            out.characters = self._send(self.codes[captions[:, 0]])
+            out.characters = self._send(self.codes[captions[mine, 0]])
         if self.needs.labels:
             assert self.labels is not None
             out.labels = self._send(self.labels[self.rows[rows[mine]]])
         if self.needs.wrong == "batch":
             out.wrong_order = self._send(mismatched_order(self.class_ids[rows[mine]], random))
         elif self.needs.wrong != "none":
-            wrong = self._other_class(rows, random)
+            wrong = self._mismatched(rows, captions, random)
             if self.needs.wrong == "image":
                 out.wrong_images = images_of(wrong)
             else:
-                out.wrong_text = self._embed(self._captions_of(wrong, random)[mine])
+                out.wrong_text = self._send(self._vectors_of(self._captions_of(wrong, random)[mine]))
         return out
 
-    def _embed(self, captions: np.ndarray) -> Tensor:
+    def _vectors_of(self, captions: np.ndarray) -> np.ndarray:
+        """(B, T) float32: the mean of the vectors of captions (B, k)."""
         assert self.vectors is not None
         vectors = np.asarray(self.vectors[captions.reshape(-1)], np.float32).reshape(*captions.shape, -1)
-        return self._send(vectors[:, 0] if captions.shape[1] == 1 else vectors.mean(1))
+        return np.asarray(vectors[:, 0] if captions.shape[1] == 1 else vectors.mean(1))
 
     def _send(self, array: np.ndarray) -> Tensor:
         return send(array, self.device)

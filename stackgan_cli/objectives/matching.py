@@ -55,6 +55,7 @@ class MatchingObjective(Objective):
             text=config.conditional,
             captions_per_embedding=config.captions_per_embedding,
             wrong="none" if config.wrong_pairs == "shift" else config.wrong_pairs,
+            wrong_candidates=config.wrong_candidates,
         )
         self._turns = (Turn("d"), Turn("g", draw=1 if config.fresh_noise else 0))
 

@@ -52,6 +52,7 @@ class StackedObjective(Objective):
             text=config.conditional,
             captions_per_embedding=config.captions_per_embedding,
             wrong=config.wrong_pairs,
+            wrong_candidates=config.wrong_candidates,
         )
         self._turns = tuple(Turn(phase.name) for phase in self.phases)
         self._real, self._fake = ADVERSARIAL[config.adversarial]
