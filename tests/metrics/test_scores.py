@@ -220,6 +220,9 @@ def test_a_collapsed_set_is_precise_and_recalls_nothing() -> None:
     real = features(60, 300, 1).astype(np.float32)
     collapsed = np.repeat(real[7:8], 50, axis=0)
     assert precision_recall(real, collapsed) == (1.0, pytest.approx(1 / 60))
+    # Balls of radius 0 hold what is equal, though |x|^2 + |y|^2 - 2 x.y rounds to something else.
+    distinct = features(20, 301, 2) + 3
+    assert precision_recall(np.repeat(distinct, 5, axis=0), np.tile(distinct[::-1], (4, 1))) == (1.0, 1.0)
     with pytest.raises(DataError, match="by 3 neighbours needs at least 4 images, and there are 3"):
         precision_recall(real, collapsed[:3])
 
