@@ -220,11 +220,16 @@ def test_a_collapsed_set_is_precise_and_recalls_nothing() -> None:
     real = features(60, 300, 1).astype(np.float32)
     collapsed = np.repeat(real[7:8], 50, axis=0)
     assert precision_recall(real, collapsed) == (1.0, pytest.approx(1 / 60))
-    # Balls of radius 0 hold what is equal, though |x|^2 + |y|^2 - 2 x.y rounds to something else.
-    distinct = features(20, 301, 2) + 3
-    assert precision_recall(np.repeat(distinct, 5, axis=0), np.tile(distinct[::-1], (4, 1))) == (1.0, 1.0)
     with pytest.raises(DataError, match="by 3 neighbours needs at least 4 images, and there are 3"):
         precision_recall(real, collapsed[:3])
+
+
+def test_equal_features_are_at_distance_0_and_others_are_not() -> None:
+    """|x|^2 + |y|^2 - 2 x.y of equal vectors rounds to something else."""
+    rows = torch.from_numpy(features(50, 512, 2) + 3)
+    _, _, squares = next(scores._squared_distances(rows, rows))
+    assert (squares.diagonal() == 0).all() and (squares == 0).sum() == 50
+    np.testing.assert_allclose(squares, torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist") ** 2, rtol=1e-9)
 
 
 def test_blocks_do_not_change_precision_and_recall(monkeypatch: pytest.MonkeyPatch) -> None:
