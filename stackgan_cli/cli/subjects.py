@@ -122,7 +122,7 @@ def drawn(
         facts["captions"] = f"{min(count, len(numbers)):,} of the {len(numbers):,} of {cache.path.stem}, split {split}"
     else:
         count = count or PAPERS_COUNT
-    sides = _sides(sampler, device)
+    sides = sampler.sides
     if side is not None and side not in sides:
         raise UsageError(f"these weights make no pictures of {side} px", where="--scale", hint=f"one of {', '.join(map(str, sides))}")
     chosen_side = side or sides[-1]
@@ -149,18 +149,3 @@ def _vectors(sampler: Sampler, cache: Cache, chosen: np.ndarray, captions: list[
         if vectors.encoder_hash == sampler.encoder.hash:
             return np.asarray(vectors.vectors[chosen])
     return sampler.encoder.encode(captions, device=sampler.device)
-
-
-def _sides(sampler: Sampler, device: torch.device) -> list[int]:
-    """The sides of the pictures that a generator makes, ascending."""
-    import torch
-
-    from stackgan_cli.sampling import render
-
-    model = sampler.weights.config.model
-    given: torch.Tensor | None = None
-    if sampler.num_classes is not None:
-        given = torch.zeros(1, dtype=torch.int64)
-    elif sampler.encoder is not None:
-        given = torch.zeros(1, model.text_dim)  # type: ignore[union-attr]
-    return sorted(render(sampler.generator, given, [0], device=device))

@@ -100,8 +100,9 @@ class Extractor(nn.Module):
 
     @property
     def label(self) -> str:
-        """What a result made with it is called: the name, and the file where that says more."""
-        return self.name if self.name in KINDS[:2] else f"{self.name} {self.path.name}"
+        """What a result made with it is called: the name, and the run or file where that says more."""
+        run = self.path.parent.parent.name if self.path.parent.name == "weights" else self.path.name
+        return self.name if self.name in KINDS[:2] else f"{self.name} {run}"
 
     @property
     def identity(self) -> dict[str, Any]:

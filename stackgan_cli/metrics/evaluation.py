@@ -82,7 +82,7 @@ class Result:
 
     def line(self, step: int | None = None) -> dict[str, Any]:
         """A line of `metrics.jsonl`."""
-        facts: dict[str, Any] = {"metric": self.metric, "value": self.value, "std": self.std, **self.more}
+        facts: dict[str, Any] = {"metric": self.metric, "title": self.title, "value": self.value, "std": self.std, **self.more}
         return {**facts, **({} if step is None else {"step": step}), "protocol": self.protocol}
 
 
