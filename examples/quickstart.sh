@@ -25,5 +25,11 @@ run stackgan sample "a red bird with black wings" "a yellow bird with blue wings
   "this small bird is white and has green wings" --count 6 --stage both --output "$STACKGAN_HOME/pictures"
 run stackgan train --preset quick-v2
 run stackgan sample "a red bird with black wings" --count 6 --output "$STACKGAN_HOME/v2-pictures"
-run stackgan sample --run quick-stage2-demo --file examples/captions.txt --count 4 --output "$STACKGAN_HOME/more-pictures"
-printf '\n%d seconds after installation. Look at %s\n' "$((SECONDS - started))" "$STACKGAN_HOME/pictures"
+run stackgan train --preset quick-classifier
+run stackgan evaluate quick-stage2-demo --metric fid,is,precision-recall --count 500
+run stackgan interpolate "a red bird" "a blue bird" --run quick-stage2-demo
+run stackgan tsne --run quick-stage2-demo --count 400
+run stackgan neighbours --run quick-stage2-demo
+run stackgan report quick-stage2-demo
+printf '\n%d seconds after installation. Look at %s and %s\n' "$((SECONDS - started))" "$STACKGAN_HOME/pictures" \
+  "$STACKGAN_HOME/runs/quick-stage2-demo/report.html"
