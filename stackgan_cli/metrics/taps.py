@@ -14,13 +14,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from stackgan_cli.interop.extractors import Extractor
+from stackgan_cli.interop.extractors import Extracted, Extractor
 from stackgan_cli.interop.resize import resize
 from stackgan_cli.metrics.scores import Moments
 from stackgan_cli.metrics.sets import ImageSet
 from stackgan_cli.runtime import World
 
 Pictures = list[np.ndarray] | np.ndarray
+
+WAITING = 256
+"""Features that wait on the device until they are added up: every addition goes through the whole scatter (32 MiB for 2048 dimensions),
+and makes a GPU wait."""
 
 
 class Tap(Protocol):
@@ -86,9 +90,15 @@ class _Rows:
         self._parts = [part for parts in found or [] for part in parts]
 
     def array(self) -> np.ndarray:
-        """All rows in the order of their indices."""
-        order = np.argsort(np.concatenate([indices for indices, _ in self._parts]), kind="stable")
-        return np.asarray(np.concatenate([rows for _, rows in self._parts])[order])
+        """All rows in the order of their indices. Parts are let go as they are copied, so that memory holds them once."""
+        if len(self._parts) != 1:
+            order = np.sort(np.concatenate([indices for indices, _ in self._parts]))
+            rows = np.empty((len(order), *self._parts[0][1].shape[1:]), self._parts[0][1].dtype)
+            while self._parts:
+                indices, part = self._parts.pop()
+                rows[np.searchsorted(order, indices)] = part
+            self._parts = [(order, rows)]
+        return self._parts[0][1]
 
 
 class FeatureTap:
@@ -102,22 +112,33 @@ class FeatureTap:
         self.moments: Moments | None = None
         self._features = _Rows() if features else None
         self._logits = _Rows() if logits else None
+        self._waiting: list[tuple[np.ndarray, Extracted]] = []
 
     def add(self, indices: np.ndarray, images: Pictures) -> None:
         for places, tensor in by_size(images):
             if self.side is not None:
                 tensor = resize(tensor, self.side, "pil-bilinear").byte()
-            found = self.extractor(tensor)
-            features = found.features.float().cpu().numpy()
-            if self.moments is None:
-                self.moments = Moments(features.shape[1])
-            self.moments.add(features)
-            if self._features is not None:
-                self._features.add(indices[places], features)
-            if self._logits is not None and found.log_probabilities is not None:
-                self._logits.add(indices[places], found.log_probabilities.float().cpu().numpy())
+            self._waiting.append((indices[places], self.extractor(tensor)))
+        if sum(len(part) for part, _ in self._waiting) >= WAITING:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        if not self._waiting:
+            return
+        indices = np.concatenate([part for part, _ in self._waiting])
+        features = torch.cat([found.features for _, found in self._waiting]).cpu().numpy()
+        log_probabilities = [found.log_probabilities for _, found in self._waiting if found.log_probabilities is not None]
+        self._waiting = []
+        if self.moments is None:
+            self.moments = Moments(features.shape[1])
+        self.moments.add(features)
+        if self._features is not None:
+            self._features.add(indices, features)
+        if self._logits is not None and log_probabilities:
+            self._logits.add(indices, torch.cat(log_probabilities).cpu().numpy())
 
     def gather(self, world: World) -> None:
+        self._take_in()
         parts = [part for part in world.gather(self.moments) or [] if part is not None]
         if parts:
             self.moments = parts[0]
@@ -156,24 +177,30 @@ class VectorTap:
 
 
 class PictureTap:
-    """The pictures at some indices, kept as they are (they must be of one size)."""
+    """The pictures at some indices, kept as they are (they must be of one size): `pictures`, uint8 (len(indices), S, S, 3), by index."""
 
     def __init__(self, indices: np.ndarray) -> None:
         self.indices = np.sort(indices)
-        self._rows = _Rows()
+        self.pictures = np.empty((0, 0, 0, 3), np.uint8)
+        self._places: list[int] = []
 
     def add(self, indices: np.ndarray, images: Pictures) -> None:
-        places = np.flatnonzero(np.isin(indices, self.indices))
-        if len(places):
-            self._rows.add(indices[places], np.stack([images[i] for i in places]))
+        for i in np.flatnonzero(np.isin(indices, self.indices)):
+            if not self._places:
+                self.pictures = np.empty((len(self.indices), *images[i].shape), np.uint8)
+            self._places.append(int(np.searchsorted(self.indices, indices[i])))
+            self.pictures[self._places[-1]] = images[i]
 
     def gather(self, world: World) -> None:
-        self._rows.gather(world)
-
-    @property
-    def pictures(self) -> np.ndarray:
-        """uint8 (len(indices), S, S, 3), by ascending index."""
-        return self._rows.array()
+        if world.size == 1:
+            return
+        mine = (self._places, self.pictures[self._places]) if self._places else None
+        for part in world.gather(mine) or []:
+            if part is not None:
+                if not self._places:
+                    self.pictures = np.empty((len(self.indices), *part[1].shape[1:]), np.uint8)
+                self._places += part[0]
+                self.pictures[part[0]] = part[1]
 
 
 def pick_per_class(class_ids: np.ndarray | None, count: int, *, per_class: int, total: int, seed: int) -> np.ndarray:
