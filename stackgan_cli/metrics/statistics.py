@@ -19,6 +19,8 @@ from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.files import replacing
 from stackgan_cli.metrics.scores import Moments
 
+NEEDED = "mu (D,) and sigma (D, D) are needed"
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -38,18 +40,21 @@ class Statistics:
     def load(cls, path: Path) -> Statistics:
         """Read a file. Raises DataError when it is damaged or holds something else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in ("mu", "sigma", "n", "features", "manifest") if key in file}
+            mean, covariance = (arrays[key].astype(np.float64) for key in ("mu", "sigma"))
+            manifest = dict(json.loads(str(arrays.get("manifest", "{}"))))
+            count = int(arrays["n"]) if "n" in arrays else None
         except FileNotFoundError:
             raise DataError("there is no such file", where=path) from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"is no readable .npz file of statistics ({error})", where=path) from None
-        mean, covariance = arrays.get("mu"), arrays.get("sigma")
-        if mean is None or covariance is None or mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-            raise DataError("holds no statistics: mu (D,) and sigma (D, D) are needed", where=path)
-        manifest = json.loads(str(arrays["manifest"])) if "manifest" in arrays else {}
-        count = int(arrays["n"]) if "n" in arrays else None
-        return cls(mean.astype(np.float64), covariance.astype(np.float64), count, arrays.get("features"), manifest)
+        except KeyError:
+            raise DataError(f"holds no statistics: {NEEDED}", where=path) from None
+        except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"is no readable .npz file of statistics ({error})", where=path, hint=NEEDED) from None
+        features = arrays.get("features")
+        if mean.ndim != 1 or covariance.shape != 2 * mean.shape or (features is not None and features.shape[1:] != mean.shape):
+            raise DataError(f"holds no statistics: {NEEDED}", where=path)
+        return cls(mean, covariance, count, features, manifest)
 
     def save(self, path: Path) -> None:
         """Atomically write the file."""
@@ -57,7 +62,7 @@ class Statistics:
         if self.count is not None:
             arrays["n"] = self.count
         if self.features is not None:
-            arrays["features"] = self.features.astype(np.float32)
+            arrays["features"] = np.asarray(self.features, np.float32)
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
 
