@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from stackgan_cli.errors import DataError, UsageError, did_you_mean
+from stackgan_cli.errors import DataError, MismatchError, UsageError, did_you_mean
 from stackgan_cli.interop.extractors import Extractor
 from stackgan_cli.metrics.joint import JointSpace, similarity
 from stackgan_cli.metrics.ms_ssim import ms_ssim_diversity
@@ -56,6 +56,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("vs-similarity", "VS similarity", joint=True),
     Metric("r-precision", "R-precision", joint=True),
 )
+LEAST = {"precision-recall": 4, "r-precision": 100}
+"""Pictures that a metric needs; for the others two, or one a split of the inception score."""
 WITHOUT_EXTRACTOR = ("ms-ssim", "vs-similarity", "r-precision")
 
 
@@ -86,6 +88,30 @@ class Result:
         return {**facts, **({} if step is None else {"step": step}), "protocol": self.protocol}
 
 
+def check(metrics: Sequence[Metric], subject: ImageSet, reference: ImageSet | Statistics | None, protocol: Protocol) -> None:
+    """Whether these sets can be measured at all, before any network is looked for. Raises UsageError or DataError."""
+    for metric in metrics:
+        if metric.reference and reference is None:
+            raise UsageError(
+                f"{metric.name} compares with real pictures, and none are given",
+                hint="stackgan evaluate PICTURES REAL_PICTURES, or name a prepared dataset with --cache",
+            )
+        if metric.joint and subject.captions is None:
+            raise UsageError(
+                f"{metric.name} needs the caption of every picture, and here are none", hint="evaluate a model that draws from captions"
+            )
+        if (metric.joint or metric.name == "ms-ssim") and subject.side is None:
+            raise DataError(
+                "these pictures are of several sizes, or not square", hint=f"{metric.name} is of pictures of one size: leave it out"
+            )
+        needed = LEAST.get(metric.name, protocol.splits if metric.logits else 2)
+        real = len(reference) if isinstance(reference, ImageSet) else None if reference is None else reference.count
+        for which, count in (("", len(subject)), ("real ", real if metric.reference else None)):
+            if count is not None and count < needed:
+                words = f"{metric.name} needs at least {needed} {which}pictures, and there are {count}"
+                raise DataError(words, hint="of a generator, draw more with --count")
+
+
 @dataclass
 class Evaluation:
     """One evaluation: sets, instruments and how it is done. `reference` may be statistics from a file."""
@@ -105,14 +131,23 @@ class Evaluation:
     warn: Callable[[str], None] = lambda text: None
     save_to: Path | None = None
     """Where to write the statistics of the subject, if anywhere."""
-    _kept: dict[tuple[int | None, bool], Statistics] = field(default_factory=dict)
+    kept: dict[str, Statistics] = field(default_factory=dict)
+    """Statistics of real pictures, which several evaluations may share."""
+    _real: dict[int | None, Statistics] = field(default_factory=dict)
+    """Those of this evaluation, by the side to which pictures are resized first."""
 
     def run(self, metrics: Sequence[Metric]) -> list[Result]:
         """All results, on the first process (the others return nothing)."""
-        self._check(metrics)
-        views = {metric.side for metric in metrics if metric.name not in WITHOUT_EXTRACTOR}
-        if self.save_to is not None:
-            views.add(None)
+        check(metrics, self.subject, self.reference, self.protocol)
+        if self.extractor is not None and not self.extractor.has_logits and any(metric.logits for metric in metrics):
+            raise UsageError("this extractor has no class probabilities", where=self.extractor.name, hint="leave out is and is-64")
+        # A list, for all processes are to go through the views in one order: what they gather belongs together by it.
+        views = list(dict.fromkeys(metric.side for metric in metrics if metric.name not in WITHOUT_EXTRACTOR))
+        if self.save_to is not None and None not in views:
+            views.append(None)
+        for side in views:
+            if any(metric.reference and metric.side == side for metric in metrics):
+                self._real[side] = self._reference_statistics(side, any(metric.features and metric.side == side for metric in metrics))
         taps: dict[Any, Tap] = {side: self._feature_tap(side, metrics) for side in views}
         names = {metric.name for metric in metrics}
         if "ms-ssim" in names:
@@ -123,9 +158,6 @@ class Evaluation:
             assert self.joint is not None
             taps["joint"] = VectorTap(self.joint.image_vectors)
         stream(self.subject, list(taps.values()), batch_size=self.batch_size, world=self.world, progress=self.progress)
-        for side in views:
-            if any(metric.reference and metric.side == side for metric in metrics):
-                self._reference_statistics(side, any(metric.features and metric.side == side for metric in metrics))
         if not self.world.is_main:
             return []
         if self.save_to is not None:
@@ -140,27 +172,6 @@ class Evaluation:
             self.extractor, side=side, features=any(metric.features for metric in mine), logits=any(metric.logits for metric in mine)
         )
 
-    def _check(self, metrics: Sequence[Metric]) -> None:
-        count = len(self.subject)
-        for metric in metrics:
-            if metric.reference and self.reference is None:
-                raise UsageError(
-                    f"{metric.name} compares with real pictures, and none are given",
-                    hint="stackgan evaluate PICTURES REAL_PICTURES, or name a prepared dataset with --cache",
-                )
-            needed = {"is": self.protocol.splits, "is-64": self.protocol.splits, "precision-recall": 4}.get(metric.name, 2)
-            if count < needed:
-                raise DataError(f"{metric.name} needs at least {needed} pictures, and there are {count}", hint="give more with --count")
-        names = {metric.name for metric in metrics}
-        if names & {"ms-ssim", "vs-similarity", "r-precision"} and self.subject.side is None:
-            raise DataError(
-                "these pictures are of several sizes, or not square", hint="ms-ssim and joint spaces compare pictures of one size"
-            )
-        if names & {"vs-similarity", "r-precision"} and self.subject.captions is None:
-            raise UsageError("vs-similarity and r-precision need the caption of every picture", hint="evaluate a run or a weights file")
-        if names & {"is", "is-64"} and self.extractor is not None and not self.extractor.has_logits:
-            raise UsageError("this extractor has no class probabilities", where=self.extractor.name, hint="leave out is and is-64")
-
     # -- real pictures --------------------------------------------------------------------------------------------------------
 
     def _manifest(self, side: int | None) -> dict[str, Any]:
@@ -169,9 +180,7 @@ class Evaluation:
 
     def _reference_statistics(self, side: int | None, features: bool) -> Statistics:
         """Moments (and feature vectors) of the real pictures, from beside the dataset where they are there already."""
-        found = self._kept.get((side, features)) or self._kept.get((side, True))
-        if found is not None:
-            return found
+        assert self.reference is not None and self.extractor is not None
         manifest = self._manifest(side)
         if isinstance(self.reference, Statistics):
             self.reference.require_same(manifest, self.reference_path)
@@ -181,12 +190,22 @@ class Evaluation:
                     where=self.reference_path,
                     hint="kid and precision-recall need them: compare with the pictures themselves",
                 )
-            self._kept[side, features] = self.reference
+            if len(self.reference.mean) != self.extractor.feature_dim:
+                raise MismatchError(
+                    f"these statistics have {len(self.reference.mean):,} dimensions, and the extractor {self.extractor.feature_dim:,}",
+                    where=self.reference_path,
+                )
             return self.reference
-        assert self.reference is not None and self.extractor is not None
-        path = self._statistics_path(manifest)
-        found = Statistics.load(path) if path is not None and path.is_file() else None
-        if found is None or (features and found.features is None):
+        key = digest(manifest, self.reference.identity)
+        path = None
+        if isinstance(self.reference, CacheSet):
+            cache = self.reference.cache.path
+            path = cache.with_name(f"{cache.stem}.stats-{key}.npz")
+        found = self.kept.get(key)
+        if found is None and path is not None and path.is_file() and self.world.is_main:
+            found = Statistics.load(path)
+        absent = self.world.is_main and (found is None or (features and found.features is None))
+        if self.world.any(absent, self.extractor.device):
             tap = FeatureTap(self.extractor, side=side, features=features)
             stream(self.reference, [tap], batch_size=self.batch_size, world=self.world, progress=self.progress)
             if self.world.is_main:
@@ -194,17 +213,9 @@ class Evaluation:
                 found = Statistics.of(tap.moments, tap.features if features else None, {**manifest, **self.reference.description})
                 if path is not None:
                     found.save(path)
-            self.world.barrier()
-        assert found is not None or not self.world.is_main
         if found is not None:
-            self._kept[side, features] = found
+            self.kept[key] = found
         return found  # type: ignore[return-value]
-
-    def _statistics_path(self, manifest: dict[str, Any]) -> Path | None:
-        if not isinstance(self.reference, CacheSet):
-            return None
-        cache = self.reference.cache.path
-        return cache.with_name(f"{cache.stem}.stats-{digest(manifest, self.reference.identity)}.npz")
 
     # -- scores ---------------------------------------------------------------------------------------------------------------
 
@@ -218,13 +229,13 @@ class Evaluation:
                 mean, std = inception_score(logits[order], self.protocol.splits)
                 return [self._result(metric, mean, std, {"splits": self.protocol.splits, "shuffled": True})]
             case "kid":
-                real = self._reference_statistics(metric.side, True)
+                real = self._real[metric.side]
                 assert real.features is not None
                 size = min(1000, len(real.features), len(self.subject))
                 mean, std = kernel_distance(real.features, taps[metric.side].features, size=size, seed=self.seed)
                 return [self._result(metric, mean, std, {"n_real": real.count, "subsets": 100, "subset_size": size})]
             case "precision-recall":
-                real = self._reference_statistics(metric.side, True)
+                real = self._real[metric.side]
                 assert real.features is not None
                 precision, recall = precision_recall(real.features, taps[metric.side].features, k=3)
                 more = {"precision": precision, "recall": recall}
@@ -238,11 +249,9 @@ class Evaluation:
         raise AssertionError(metric.name)
 
     def _fid(self, metric: Metric, tap: FeatureTap) -> Result:
-        real, fake = self._reference_statistics(metric.side, False), tap.moments
+        real, fake = self._real[metric.side], tap.moments
         assert fake is not None
         count, dimensions = fake.n, len(real.mean)
-        if len(fake.mean) != dimensions:
-            raise DataError(f"these statistics have {dimensions} dimensions, and the extractor {len(fake.mean)}", where=self.reference_path)
         least = min(count, real.count or count)
         if least <= dimensions:
             self.warn(f"{metric.title} of {least:,} pictures with {dimensions:,}-dimensional features: fewer pictures than dimensions")

@@ -31,8 +31,8 @@ class MeanColour(Extractor):
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
         self.name, self.sha256, self.resize, self.side, self.classes = "mean-colour", "0" * 64, "none", None, ("r", "g", "b")
-        self.logits, self.num_classes, self.path = None, 3, Path("mean-colour")
-        self.seen = 0
+        self.logits, self.num_classes, self.feature_dim, self.path = None, 3, 4, Path("mean-colour")
+        self.device, self.seen = torch.device("cpu"), 0
 
     def forward(self, images: Tensor) -> Extracted:
         self.seen += len(images)
