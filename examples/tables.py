@@ -1,0 +1,312 @@
+"""A table of the papers with figures of your own models beside the published ones.
+
+    python examples/tables.py --list                                        the tables, and `--list 5` the models of one
+    python examples/tables.py 5 --cache demo --scale tiny --train           train what is missing, measure, print
+    python examples/tables.py hdgan-2 --run hdgan=my-run                    measure what is there
+    python examples/tables.py 3 --cache birds --cache lsun-church=churches --scale small --train --set train.steps=4000
+
+Every step is a command of `stackgan`, shown as it is run; caches and runs are those of $STACKGAN_HOME, else of the current folder. A run is
+called as `stackgan train` would call it, with the scale behind it, and continued when it is unfinished. A model without a run stays `-`.
+The tables are in published.py, the scales in scales.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from published import FINE_TUNED, MODELS, TABLES, Cell, Model, Table
+from scales import SCALES, Scale, changes
+
+DIGITS = {"fid": 2, "fid-64": 2, "is": 2, "is-64": 2, "ms-ssim": 3, "vs-similarity": 3}
+INTERRUPTED = (130, 143)
+
+
+class Failed(Exception):
+    """A command of `stackgan` that did not succeed; it has said why."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def stackgan(*words: str) -> dict[str, Any]:
+    """The result of a command. Raises Failed, or SystemExit when it was interrupted (after saving)."""
+    print("$ stackgan", shlex.join(words), file=sys.stderr, flush=True)
+    with subprocess.Popen([sys.executable, "-m", "stackgan_cli", *words, "--json"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            output = process.communicate()[0]
+        except KeyboardInterrupt:  # the command has it too, and is saving
+            process.wait()
+            raise SystemExit(130) from None
+    if process.returncode in INTERRUPTED:
+        raise SystemExit(process.returncode)
+    document: dict[str, Any] = json.loads(output) if output.startswith("{") else {}
+    if process.returncode or "result" not in document:
+        raise Failed(document.get("error", {}).get("message") or f"exit code {process.returncode}", process.returncode or 1)
+    result: dict[str, Any] = document["result"]
+    return result
+
+
+def run_name(preset: str, cache: str, suffix: str = "") -> str:
+    """What `stackgan train` calls the run of a preset on a cache, and the suffix."""
+    dataset = Path(cache).stem
+    return "-".join([preset, *([] if dataset in preset.split("-") else [dataset]), *([suffix] if suffix else [])])
+
+
+def as_words(overrides: dict[str, Any]) -> list[str]:
+    """`key=value` words of a command line."""
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in overrides.items()]
+
+
+@dataclass
+class Workshop:
+    """Finds, trains and measures the models of a table."""
+
+    scale: Scale
+    suffix: str
+    train: bool
+    caches: dict[str, str]
+    """Which cache stands for which dataset, where it is not the one of that name."""
+    runs: dict[str, str]
+    overrides: dict[str, str]
+    metric_words: list[str]
+    count: int | None
+    trained: set[str] = field(default_factory=set)
+    datasets: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        return Path(os.environ.get("STACKGAN_HOME") or ".").expanduser()
+
+    def cache_of(self, model: Model) -> str:
+        return self.caches.get(model.dataset, model.dataset)
+
+    def has_cache(self, model: Model) -> bool:
+        cache = self.cache_of(model)
+        return Path(cache).is_file() or (self.root / "caches" / f"{cache}.h5").is_file()
+
+    def has_weights(self, run: str) -> bool:
+        return (self.root / "runs" / run / "weights" / "latest.safetensors").is_file()
+
+    def run_of(self, key: str) -> str:
+        """The name of a model's run, whether it is there or not."""
+        return self.runs.get(key) or run_name(MODELS[key].preset, self.cache_of(MODELS[key]), self.suffix)
+
+    def subject(self, key: str) -> str | None:
+        """The run to measure for a model, trained first where that is asked for; None when there is none."""
+        name = self.run_of(key)
+        if key not in self.runs and self.train and self.has_cache(MODELS[key]):
+            self._train(MODELS[key].preset, self.cache_of(MODELS[key]))
+        return name if key in self.runs or self.has_weights(name) else None
+
+    def _train(self, preset: str, cache: str) -> str:
+        """Train or continue the run of a preset, after that of the Stage-I which it continues; returns its name."""
+        name = run_name(preset, cache, self.suffix)
+        if name not in self.trained:
+            config = stackgan("presets", "show", preset)
+            overrides = {**changes(config, self.scale), "data.cache": cache, **self.overrides}
+            if "train.epochs" in self.overrides:
+                overrides.pop("train.steps", None)
+            stage1 = config["requires"]["stage1"]
+            if stage1:
+                overrides["requires.stage1"] = self._train(stage1, cache)
+            stackgan("train", "--preset", preset, "--name", name, *as_words(overrides))
+            self.trained.add(name)
+        return name
+
+    def _instrument(self, preset: str, cache: str, overrides: dict[str, Any]) -> str | None:
+        """The run of a classifier or similarity on a cache, trained first where that is asked for; None when there is none."""
+        name = run_name(preset, cache)
+        if self.train and name not in self.trained:
+            stackgan("train", "--preset", preset, *as_words({"data.cache": cache, **overrides}))
+            self.trained.add(name)
+        return name if self.has_weights(name) else None
+
+    def instruments(self, model: Model, metrics: Sequence[str]) -> list[str]:
+        """Options of `evaluate`: one classifier and one similarity for all cells of a dataset; where there is none, its own choice."""
+        cache, given = self.cache_of(model), self.metric_words
+        if not self.has_cache(model):
+            return []
+        if cache not in self.datasets:
+            self.datasets[cache] = stackgan("info", cache)["dataset"]
+        drawn = self.datasets[cache] == "demo"
+        words: list[str] = []
+        if (drawn or model.dataset in FINE_TUNED) and "--extractor" not in given and "--protocol" not in given:
+            preset = self.scale.classifier or ("demo-classifier" if drawn else "classifier")
+            changed = {} if drawn or not self.scale.classifier else {"model.label": "class", "data.split": "test"}
+            run = self._instrument(preset, cache, changed)
+            words += ["--extractor", f"classifier:{run}"] if run else []
+        if "vs-similarity" in metrics and "--joint" not in given:
+            run = self._instrument(self.scale.similarity or ("demo-vs" if drawn else "vs-similarity"), cache, {})
+            words += ["--joint", run] if run else []
+        return words
+
+    def measure(self, key: str, metrics: Sequence[str], side: int | None) -> dict[str, dict[str, Any]]:
+        """Metric -> line of `evaluate` for a model; empty when it has no run."""
+        subject = self.subject(key)
+        if subject is None:
+            return {}
+        model, given = MODELS[key], self.metric_words
+        words = ["evaluate", subject, *(word for metric in metrics for word in ("--metric", metric))]
+        words += [] if side is None else ["--scale", str(side)]
+        words += [] if "--split" in given or "--protocol" in given or model.split == "test" else ["--split", model.split]
+        words += [] if self.count is None else ["--count", str(self.count)]
+        result = stackgan(*words, *self.instruments(model, metrics), *given)
+        return {line["metric"]: {**line, "run": subject} for line in result["results"]}
+
+
+def fill(table: Table, workshop: Workshop) -> tuple[dict[Cell, dict[str, Any]], list[Failed]]:
+    """The line of `evaluate` for every cell that could be measured, and what went wrong: one failure does not cost the other cells."""
+    wanted: dict[tuple[str, int | None], list[Cell]] = {}
+    for cell in (cell for _, row in table.rows for cell in row if cell.model):
+        wanted.setdefault((cell.model, cell.side), []).append(cell)
+    found: dict[Cell, dict[str, Any]] = {}
+    failures = []
+    for (key, side), group in wanted.items():
+        try:
+            lines = workshop.measure(key, list(dict.fromkeys(cell.metric for cell in group)), side)
+        except Failed as failure:
+            failures.append(Failed(f"{key}: {failure}", failure.code))
+            continue
+        found |= {cell: lines[cell.metric] for cell in group if cell.metric in lines}
+    return found, failures
+
+
+def figure(cell: Cell, line: dict[str, Any] | None) -> str:
+    """Ours as the papers print theirs: `4.04 ± .05`; `-` where there is none."""
+    value = None if line is None else line.get(cell.of)
+    if line is None or value is None:
+        return "-"
+    digits = DIGITS[cell.metric]
+    spread = line.get("std" if cell.of == "value" else f"{cell.of}_std")
+    return f"{value:.{digits}f}" + ("" if spread is None else f" ± {f'{spread:.{digits}f}'.removeprefix('0')}")
+
+
+def markdown(table: Table, found: dict[Cell, dict[str, Any]]) -> str:
+    """The table in the paper's layout, with a column of ours beside each published one that a model of ours belongs in."""
+    ours = [any(row[column].model for _, row in table.rows) for column in range(len(table.columns))]
+    lines = [[*table.labels]]
+    for name, own in zip(table.columns, ours, strict=True):
+        lines[0] += [name, "ours"] if own else [name]
+    for labels, row in table.rows:
+        lines.append([*labels])
+        for cell, own in zip(row, ours, strict=True):
+            lines[-1] += [cell.published, figure(cell, found.get(cell))] if own else [cell.published]
+    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(lines[0]))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) + " |" for line in lines)
+
+
+def notes(table: Table, found: dict[Cell, dict[str, Any]], failures: list[Failed], scale: str, workshop: Workshop) -> list[str]:
+    """What is said under the table: how ours was made, what is missing, and what cannot be compared."""
+    said = []
+    if found:
+        how = [f"{line['title']} of {line['protocol']['n_fake']:,} pictures" for line in found.values()]
+        protocols = dict.fromkeys(f"protocol {line['protocol']['name']}, seed {line['protocol']['seed']}" for line in found.values())
+        runs = dict.fromkeys(f"{line['run']}" + (f" ({line['step']:,} steps)" if "step" in line else "") for line in found.values())
+        said.append(f"Ours: {'; '.join(dict.fromkeys(how))}; {', '.join(protocols)}. Scale {scale}: {SCALES[scale].summary}.")
+        said.append(f"Runs: {', '.join(runs)}.")
+        said.append(
+            "Numbers of another scale, dataset, extractor or picture count are not comparable: "
+            "ours can be held against the published ones only where all four are the papers'."
+        )
+    missing = [cell for _, row in table.rows for cell in row if cell.model and cell not in found]
+    stand_ins = {MODELS[cell.model].dataset: MODELS[cell.model] for cell in [*found, *missing]}
+    changed = [f"{name} stands for {dataset}" for dataset, name in workshop.caches.items() if dataset in stand_ins and name != dataset]
+    said += [f"Datasets: {', '.join(changed)}."] if changed else []
+    absent = [workshop.cache_of(model) for model in stand_ins.values() if not workshop.has_cache(model)]
+    said += [f"Not prepared here: {', '.join(dict.fromkeys(absent))}."] if absent else []
+    said += [f"Failed: {failure}." for failure in failures]
+    if missing and not failures and not absent:
+        names = dict.fromkeys(cell.model for cell in missing)
+        said.append(f"No runs of: {', '.join(names)}. --train makes them, --run MODEL=RUN names them.")
+    if any("HR" in labels for labels, _ in table.rows):
+        said.append("HR, mean rank by people: `stackgan rank-study make` makes the page of a study of your own, `score` reads the answers.")
+    return said
+
+
+def listing(keys: list[str], workshop: Workshop) -> str:
+    """The tables, or the models of some of them: how `--run` calls them, their preset, and their run here."""
+    lines = []
+    for key in keys or TABLES:
+        lines.append(f"{key:<8} {TABLES[key].title}")
+        for model in dict.fromkeys(cell.model for _, row in TABLES[key].rows for cell in row if cell.model) if keys else ():
+            state = "" if workshop.has_weights(workshop.run_of(model)) else " (not here)"
+            lines.append(f"  {model:<20} {MODELS[model].preset:<26} {workshop.run_of(model)}{state}")
+    return "\n".join(lines)
+
+
+def pairs(words: Sequence[str], parser: argparse.ArgumentParser, default: str = "", known: Sequence[str] = ()) -> dict[str, str]:
+    """`KEY=VALUE` words as a dictionary; a word without a key has the default one."""
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            key, value = default, word
+        if not key or (known and key not in known):
+            parser.error(f"{word!r} names none of {', '.join(known)}" if known else f"{word!r} is not of the form key=value")
+        found[key] = value
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 0, or that of the first command that failed."""
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", nargs="?", choices=[*TABLES], metavar="TABLE", help=f"one of {', '.join(TABLES)}")
+    parser.add_argument("--scale", choices=[*SCALES], default="full", help="size of what is trained (default: full)")
+    parser.add_argument("--train", action="store_true", help="train the models that are missing, and continue unfinished ones")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one more key to change when models are trained")
+    datasets = sorted({model.dataset for model in MODELS.values()})
+    parser.add_argument("--cache", action="append", default=[], metavar="[DATASET=]CACHE", help="what stands for a dataset, or for cub")
+    parser.add_argument(
+        "--run", action="append", default=[], metavar="MODEL=RUN", help="run, weights file or folder to measure for a model"
+    )
+    parser.add_argument("--suffix", help="end of the runs' names (default: the scale; none at full)")
+    parser.add_argument("--count", type=int, help="pictures to measure (default: the scale's; at full as `evaluate` takes them)")
+    parser.add_argument("--metric-args", default="", metavar="'...'", help="more options of `stackgan evaluate`, such as '--extractor ...'")
+    parser.add_argument("--json", action="store_true", help="print the data in place of the table")
+    parser.add_argument("--list", action="store_true", help="the tables; with TABLE its models")
+    options = parser.parse_args(argv)
+    scale = SCALES[options.scale]
+    workshop = Workshop(
+        scale,
+        suffix=options.suffix if options.suffix is not None else "" if options.scale == "full" else options.scale,
+        train=options.train,
+        caches=pairs(options.cache, parser, "cub", datasets),
+        runs=pairs(options.run, parser, known=[*MODELS]),
+        overrides=pairs(options.set, parser),
+        metric_words=shlex.split(options.metric_args),
+        count=scale.count if options.count is None else options.count,
+    )
+    if options.list:
+        print(listing([options.table] if options.table else [], workshop))
+        return 0
+    if options.table is None:
+        parser.error("name a table, or --list them")
+    table = TABLES[options.table]
+    found, failures = fill(table, workshop)
+    said = notes(table, found, failures, options.scale, workshop)
+    if options.json:
+        entries = [
+            {"row": labels, "column": name, "published": cell.published, "model": cell.model, "of": cell.of, "ours": found.get(cell)}
+            for labels, row in table.rows
+            for name, cell in zip(table.columns, row, strict=True)
+        ]
+        print(json.dumps({"table": options.table, "title": table.title, "scale": options.scale, "cells": entries, "notes": said}))
+    else:
+        print(f"{table.title}\n\n{markdown(table, found)}\n\n" + "\n\n".join(said))
+    return failures[0].code if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
