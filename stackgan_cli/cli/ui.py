@@ -168,17 +168,21 @@ class Progress:
     def __init__(self, session: Session, title: str, unit: str, every: float, bar: Any) -> None:
         self.session, self.title, self.unit, self.every, self.bar = session, title, unit, every, bar
         self.task = bar.add_task(title, total=None, note="") if bar else None
-        self.started = self.last_line = time.monotonic()
+        self.started = self.last_line = self.seen = time.monotonic()
         self.first: int | None = None
+        self.done = 0
 
     def update(self, done: int, total: int, note: str = "", *, rate: float | None = None, left: float | None = None) -> None:
-        """`done` of `total`; a `note` makes a plain line at once.
+        """`done` of `total`; a `note` makes a plain line at once. Less than before begins another round.
 
         `rate` in `unit` a second and `left` in seconds are measured since the start when they are not given.
         """
         now = time.monotonic()
         if self.first is None:
             self.first = 0 if done <= 1 else done
+        elif done < self.done:
+            self.first, self.started = 0, self.seen
+        self.done, self.seen = done, now
         measured = (done - self.first) / (now - self.started) if now > self.started else 0.0
         speed = f"{rate if rate is not None else measured:.1f} {self.unit}/s"
         if left is None:

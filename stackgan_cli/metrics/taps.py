@@ -50,6 +50,7 @@ def stream(
     mine = np.arange(world.rank, len(images), world.size)
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     done = 0
+    progress(done, len(images))
     with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(images.read, batches[0]) if batches else None
         for number, batch in enumerate(batches):
