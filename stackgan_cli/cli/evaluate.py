@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, examples, session_of
+from stackgan_cli.cli.common import Device, TextEncoderFile, examples, session_of
 from stackgan_cli.errors import UsageError
 
 EPILOG = examples(
@@ -33,7 +33,8 @@ def evaluate(
         typer.Option(
             "--metric",
             "-m",
-            help="fid, fid-64, is, is-64, kid, precision-recall, ms-ssim, vs-similarity, r-precision; several with commas. Default: fid.",
+            help="fid, fid-64, is, is-64, kid, precision-recall, ms-ssim, vs-similarity, r-precision; several with commas. "
+            "Default: fid, or none with --save-statistics.",
             show_default=False,
         ),
     ] = None,
@@ -58,6 +59,7 @@ def evaluate(
     joint: Annotated[
         str, typer.Option(help="vs-similarity or text encoder that judges captions: a run or a file.", show_default=False)
     ] = "",
+    text_encoder: TextEncoderFile = None,
     compat: Annotated[str | None, typer.Option(help="ms-ssim: hdgan pairs pictures as its released script does.")] = None,
     weights_folder: Annotated[Path | None, typer.Option(help="Where weights of extractors lie. Default: extractors/.")] = None,
     save_statistics: Annotated[Path | None, typer.Option(help="Also write the statistics of the subject to this .npz file.")] = None,
@@ -70,10 +72,12 @@ def evaluate(
     session = session_of(ctx)
     if weights and subject:
         raise UsageError("give a subject or --weights, not both")
+    if save_statistics is not None and save_statistics.suffix != ".npz":
+        raise UsageError("statistics are kept in .npz files", where="--save-statistics")
     if compat not in (None, "hdgan"):
         raise UsageError(f"unknown way {compat!r}", where="--compat", hint="hdgan, or leave it out")
     settings = Settings(
-        metrics=metric or ["fid"],
+        metrics=metric or ([] if save_statistics else ["fid"]),
         protocol=protocol,
         extractor=extractor,
         cache=cache,
@@ -83,6 +87,7 @@ def evaluate(
         seed=seed,
         splits=splits,
         joint=joint,
+        text_encoder=text_encoder,
         compat=compat,
         weights_folder=weights_folder,
         save_statistics=save_statistics,

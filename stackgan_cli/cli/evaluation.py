@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stackgan_cli.cli.features import pick_extractor
+from stackgan_cli.cli.features import default_extractor, pick_extractor, pick_joint
 from stackgan_cli.cli.subjects import Subject, drawn, find_subject, run_of
 from stackgan_cli.cli.ui import Session, table
-from stackgan_cli.errors import DataError, MismatchError, UsageError
+from stackgan_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from stackgan_cli.data.cache import Cache
+    from stackgan_cli.interop.extractors import Extractor
     from stackgan_cli.metrics.evaluation import Metric, Result
     from stackgan_cli.metrics.joint import JointSpace
     from stackgan_cli.metrics.protocols import Protocol
@@ -37,6 +38,7 @@ class Settings:
     seed: int
     splits: int | None
     joint: str
+    text_encoder: Path | None
     compat: str | None
     weights_folder: Path | None
     save_statistics: Path | None
@@ -55,19 +57,35 @@ def evaluate_all(session: Session, subject: str, reference: str, pattern: str, s
     evaluator = Evaluator(session, settings, metrics, device, world)
     if not pattern:
         results, step = evaluator.measure(find_subject(session, subject), reference)
-        return {"results": [result.line(step) for result in results]}, _figures(results)
-    wanted = Path(pattern).expanduser().absolute()
-    files = sorted(Path(wanted.anchor).glob(str(wanted.relative_to(wanted.anchor))))
-    files = [path for path in files if path.suffix == ".safetensors" and path.stem != "latest"]
-    if not files:
-        raise UsageError("no weights files of this pattern", where="--weights", hint="for example 'runs/NAME/weights/step-*'")
+        facts: dict[str, Any] = {"results": [result.line(step) for result in results]}
+        text = _figures(results)
+        if settings.save_statistics is not None:
+            facts["statistics"] = str(settings.save_statistics)
+            text = "\n".join(filter(None, (text, facts["statistics"])))
+        return facts, text
     lines, rows = [], []
+    files = _matching(session, pattern)
+    several = len({path.parent for path in files}) > 1
+    if settings.save_statistics is not None and len(files) > 1:
+        raise UsageError(f"one file cannot hold the statistics of {len(files)} weights files", where="--save-statistics")
     for path in files:
-        results, step = evaluator.measure(Subject(weights=path, run=run_of(path)), reference)
+        run = run_of(path)
+        results, step = evaluator.measure(Subject(weights=path, run=run), reference)
         lines += [result.line(step) for result in results]
-        rows.append((f"{step:,}", *(f"{result.value:.4g}" for result in results)))
+        label = f"{path.parent.parent.name if run else path.stem} {step:,}" if several else f"{step:,}"
+        rows.append((label, *(f"{result.value:.4g}" for result in results)))
         session.say(f"step {step:,}: {_figures(results)}".replace("\n", "; "))
     return {"results": lines}, table(rows, ("step", *(metric.name for metric in metrics))) if world.is_main else ""
+
+
+def _matching(session: Session, pattern: str) -> list[Path]:
+    """The weights files of a pattern, as seen from here or from the workspace, by name; `latest` is another name of one of them."""
+    for start in (Path.cwd(), session.workspace.root.absolute()):
+        wanted = start / Path(pattern).expanduser()
+        found = sorted(path for path in Path(wanted.anchor).glob(str(wanted.relative_to(wanted.anchor))) if path.suffix == ".safetensors")
+        if found:
+            return [path for path in found if path.stem != "latest"] or found
+    raise UsageError(f"no weights files are called {pattern!r}", where="--weights", hint="for example 'runs/NAME/weights/step-*'")
 
 
 def _figures(results: list[Result]) -> str:
@@ -88,30 +106,28 @@ class Evaluator:
     metrics: list[Metric]
     device: torch.device
     world: World
+    _kept: dict[str, Statistics] = field(default_factory=dict)
+    _extractors: dict[str, Extractor] = field(default_factory=dict)
+    _joints: dict[str, JointSpace] = field(default_factory=dict)
 
     def measure(self, subject: Subject, reference: str) -> tuple[list[Result], int | None]:
         """The results about one subject and the step of its weights, and a line each in its run's `metrics.jsonl`."""
-        from stackgan_cli.metrics.evaluation import WITHOUT_EXTRACTOR, Evaluation
+        from stackgan_cli.metrics.evaluation import WITHOUT_EXTRACTOR, Evaluation, check
+        from stackgan_cli.metrics.sets import CacheSet
 
         protocol = self._protocol()
         split = self.settings.split or protocol.split or "test"
         cache = self._cache(subject)
         pictures, step = self._pictures(subject, cache, split, protocol)
+        if subject.weights is None and protocol.count not in (None, len(pictures)):
+            protocol = replace(protocol, name=self._changed(protocol, "count"))
         real, real_path = self._reference(reference, subject, cache, split, pictures)
-        names = [metric.name for metric in self.metrics]
-        needs_features = self.settings.save_statistics is not None or any(name not in WITHOUT_EXTRACTOR for name in names)
-        extractor = None
-        if needs_features:
-            extractor = pick_extractor(
-                self.session,
-                self.settings.extractor or protocol.extractor or "",
-                cache,
-                self.device,
-                weights_folder=self.settings.weights_folder,
-                resize=protocol.resize,
-                logits=protocol.logits,
-            )
-        joint = self._joint(cache) if {"vs-similarity", "r-precision"} & set(names) else None
+        check(self.metrics, pictures, real, protocol)
+        if cache is None and isinstance(real, CacheSet):
+            cache = real.cache
+        needs_features = self.settings.save_statistics is not None or any(metric.name not in WITHOUT_EXTRACTOR for metric in self.metrics)
+        extractor = self._extractor(cache, protocol) if needs_features else None
+        joint = self._joint(cache) if any(metric.joint for metric in self.metrics) else None
         with self.session.progress("measuring", unit="images") as bar:
             evaluation = Evaluation(
                 pictures,
@@ -127,6 +143,7 @@ class Evaluator:
                 progress=bar.update,
                 warn=self.session.warn,
                 save_to=self.settings.save_statistics,
+                kept=self._kept,
             )
             results = evaluation.run(self.metrics)
         if subject.run is not None:
@@ -135,25 +152,47 @@ class Evaluator:
         return results, step
 
     def _protocol(self) -> Protocol:
-        """The named protocol with what the options change; a changed one says so in its name."""
+        """The named protocol with what the options change; a changed one says so in its name. Its extractor stays the named one's."""
         from stackgan_cli.metrics.protocols import find_protocol
 
         named, settings = find_protocol(self.settings.protocol), self.settings
+        kind = settings.extractor.partition(":")[0]
         given = {
-            "extractor": settings.extractor or None,
+            "extractor": kind or None,
+            "resize": "none" if kind in ("torchscript", "export") else None,  # these bring their own
             "count": settings.count,
             "split": settings.split or None,
             "splits": settings.splits,
         }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None and value != getattr(named, key)}
-        if named.name != "default" and changed:
-            name = f"{named.name}, with other {', '.join(changed)}"
-            self.session.warn(f"this is no longer the protocol {named.name}: {', '.join(changed)} changed")
-            return replace(named, name=name, **changed)
-        return replace(named, **changed)
+        if named.name == "default" or not changed:
+            return replace(named, **{**changed, "extractor": None})
+        return replace(named, **{**changed, "extractor": named.extractor, "name": self._changed(named, *changed)})
+
+    def _changed(self, protocol: Protocol, *keys: str) -> str:
+        """What a protocol is called that differs in those points."""
+        self.session.warn(f"this is no longer the protocol {self.settings.protocol}: {', '.join(keys)} changed")
+        return f"{protocol.name}, {'' if ' with other ' in protocol.name else 'with other '}{', '.join(keys)}"
+
+    def _extractor(self, cache: Cache | None, protocol: Protocol) -> Extractor:
+        spec = self.settings.extractor or protocol.extractor or default_extractor(self.session, cache, str(self.device))
+        if spec not in self._extractors:
+            self._extractors[spec] = pick_extractor(
+                self.session,
+                spec,
+                cache,
+                self.device,
+                weights_folder=self.settings.weights_folder,
+                resize=protocol.resize,
+                logits=protocol.logits,
+            )
+        return self._extractors[spec]
 
     def _cache(self, subject: Subject) -> Cache | None:
-        """The dataset whose captions and real pictures are meant; None for folders without --cache."""
+        """The dataset whose captions and real pictures are meant; None for folders without --cache.
+
+        A model without captions can be measured without its dataset.
+        """
         from stackgan_cli.data.cache import Cache
         from stackgan_cli.runs import Weights
 
@@ -162,25 +201,39 @@ class Evaluator:
             return Cache.open(self.session.workspace.cache_path(name))
         if subject.weights is None:
             return None
-        return Cache.open(self.session.workspace.cache_path(Weights.open(subject.weights).config.data.cache))
+        weights = Weights.open(subject.weights)
+        try:
+            return Cache.open(self.session.workspace.cache_path(weights.config.data.cache))
+        except DataError as error:
+            if weights.text_encoder is None:
+                return None
+            hint = "name one whose captions are to be drawn with --cache, or prepare this one"
+            raise DataError(error.message, where=error.where, hint=hint) from None
 
     def _pictures(self, subject: Subject, cache: Cache | None, split: str, protocol: Protocol) -> tuple[ImageSet, int | None]:
+        from stackgan_cli.data.cache import Cache
         from stackgan_cli.metrics.sets import CacheSet, FolderSet
         from stackgan_cli.sampling import Sampler
 
+        if subject.weights is None and self.settings.count is not None:
+            raise UsageError("only of a generator pictures are drawn: what is there is measured whole", where="--count")
         if subject.folder is not None:
+            if self.settings.side is not None:
+                raise UsageError("the pictures of a folder are measured at their own size", where="--scale")
             return FolderSet(subject.folder), None
         if subject.statistics is not None:
             raise UsageError(
                 "statistics can only be compared with", where=subject.statistics, hint="stackgan evaluate PICTURES STATISTICS.npz"
             )
         if subject.weights is None:
-            assert cache is not None
-            return CacheSet(cache, subject.split or split, self.settings.side or largest_side(cache)), None
-        sampler = Sampler.load(subject.weights, self.device)
+            own = Cache.open(self.session.workspace.cache_path(subject.cache))
+            return CacheSet(own, subject.split or split, self.settings.side or largest_side(own)), None
+        sampler = Sampler.load(subject.weights, self.device, text_encoder=self.settings.text_encoder)
         count = protocol.count
         if count is not None and protocol.drop_last is not None:
             count -= count % protocol.drop_last
+            if not count:
+                raise UsageError(f"{protocol.name} leaves out an incomplete batch of {protocol.drop_last}: draw more", where="--count")
         found = drawn(
             self.session,
             sampler,
@@ -196,16 +249,17 @@ class Evaluator:
     def _reference(
         self, name: str, subject: Subject, cache: Cache | None, split: str, pictures: ImageSet
     ) -> tuple[ImageSet | Statistics | None, Path | None]:
-        """The real pictures that `name` means; without a name those of the dataset. None when there are none."""
+        """The real pictures that `name` means; without a name those of the dataset. None when there are none, or none are needed."""
         from stackgan_cli.data.cache import Cache
         from stackgan_cli.metrics.sets import CacheSet, FolderSet
         from stackgan_cli.metrics.statistics import Statistics
 
         if not name:
             own = subject.cache and not self.settings.cache  # pictures of a dataset are not compared with themselves
-            if cache is None or own or pictures.side is None:
+            needed = any(metric.reference or metric.name == "vs-similarity" for metric in self.metrics)
+            if cache is None or own or not needed:
                 return None, None
-            return CacheSet(cache, split, pictures.side), None
+            return CacheSet(cache, split, pictures.side or largest_side(cache)), None
         found = find_subject(self.session, name)
         if found.statistics is not None:
             return Statistics.load(found.statistics), found.statistics
@@ -217,28 +271,10 @@ class Evaluator:
         return CacheSet(real, found.split or split, pictures.side or largest_side(real)), None
 
     def _joint(self, cache: Cache | None) -> JointSpace:
-        """The judge of captions: --joint, else the newest vs-similarity, else the newest text encoder, that was trained on the dataset."""
-        from stackgan_cli.metrics.joint import JointSpace
-        from stackgan_cli.runs import Run
-
-        workspace = self.session.workspace
-        if self.settings.joint:
-            path = Path(self.settings.joint).expanduser()
-            found = path if path.is_file() else workspace.find_run(self.settings.joint).latest_weights()
-            if found is None:
-                raise MismatchError("this run has no weights yet", where=self.settings.joint)
-            return JointSpace.open(found, self.device)
-        for arch in ("vs-similarity", "char-cnn-rnn"):
-            for name in workspace.run_names():
-                run = Run(workspace.runs / name)
-                weights = run.latest_weights()
-                mine = cache is not None and run.config.data.cache in (cache.path.stem, str(cache.path))
-                if run.config.model.arch == arch and weights is not None and mine:
-                    self.session.say(f"captions are judged by {name}")
-                    return JointSpace.open(weights, self.device)
-        raise MismatchError(
-            "nothing here can compare pictures with captions", hint="stackgan train --preset vs-similarity, or --joint FILE"
-        )
+        key = str(cache.path) if cache is not None else ""
+        if key not in self._joints:
+            self._joints[key] = pick_joint(self.session, self.settings.joint, cache, self.device)
+        return self._joints[key]
 
 
 def default_batch_size(device: torch.device, side: int | None) -> int:

@@ -1,11 +1,11 @@
-"""Which network looks at the pictures of `evaluate`, `tsne` and `neighbours` when the user names none."""
+"""Which network looks at the pictures of `evaluate`, `tsne` and `neighbours`, and which one judges captions, when the user names none."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stackgan_cli.errors import UsageError
+from stackgan_cli.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stackgan_cli.cli.ui import Session
     from stackgan_cli.data.cache import Cache
     from stackgan_cli.interop.extractors import Extractor
+    from stackgan_cli.metrics.joint import JointSpace
 
 GENERAL = "tf-inception-2015"
 """The extractor of datasets that have no classifier of their own."""
@@ -54,6 +55,26 @@ def default_extractor(session: Session, cache: Cache | None, device: str) -> str
     return GENERAL if run is None else f"classifier:{run}"
 
 
+def pick_joint(session: Session, name: str, cache: Cache | None, device: torch.device) -> JointSpace:
+    """The judge of captions: the run or file `name`, else the newest vs-similarity, else the newest text encoder, of the dataset.
+
+    Raises MismatchError when there is none.
+    """
+    from stackgan_cli.metrics.joint import JointSpace
+    from stackgan_cli.runs import Run
+
+    if name:
+        return JointSpace.open(_weights_file(session, name, "--joint"), device)
+    for arch in ("vs-similarity", "char-cnn-rnn"):
+        for run in (Run(session.workspace.runs / run_name) for run_name in session.workspace.run_names()):
+            weights = run.latest_weights()
+            mine = cache is not None and run.config.data.cache == _name_of(session, cache)
+            if run.config.model.arch == arch and weights is not None and mine:
+                session.say(f"captions are judged by {run.name}")
+                return JointSpace.open(weights, device)
+    raise MismatchError("nothing here can compare pictures with captions", hint="stackgan train --preset vs-similarity, or --joint FILE")
+
+
 def _classifier_run(session: Session, cache: Cache) -> str | None:
     """The newest finished classifier that was trained on this cache."""
     from stackgan_cli.runs import Run
@@ -70,11 +91,11 @@ def _name_of(session: Session, cache: Cache) -> str:
     return cache.path.stem if cache.path.parent.resolve() == session.workspace.caches.resolve() else str(cache.path)
 
 
-def _weights_file(session: Session, name: str) -> Path:
+def _weights_file(session: Session, name: str, option: str = "--extractor") -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
     found = session.workspace.find_run(name).latest_weights()
     if found is None:
-        raise UsageError(f"the run {name!r} has no weights yet", where="--extractor")
+        raise UsageError(f"the run {name!r} has no weights yet", where=option)
     return found

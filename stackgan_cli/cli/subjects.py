@@ -117,7 +117,8 @@ def drawn(
         count = count or min(PAPERS_COUNT, len(numbers))
         chosen = np.resize(random.permutation(numbers), count)
         captions = [cache.captions[number] for number in chosen]
-        class_ids = cache.class_ids[np.searchsorted(offsets, chosen, side="right") - 1]
+        found = cache.class_ids[np.searchsorted(offsets, chosen, side="right") - 1]
+        class_ids = found if (found >= 0).all() else None
         inputs = _vectors(sampler, cache, chosen, captions)
         facts["captions"] = f"{min(count, len(numbers)):,} of the {len(numbers):,} of {cache.path.stem}, split {split}"
     else:

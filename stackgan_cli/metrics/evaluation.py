@@ -68,6 +68,8 @@ def find_metrics(names: Sequence[str]) -> list[Metric]:
     for name in wanted:
         if name not in known:
             raise UsageError(f"unknown metric {name!r}{did_you_mean(name, known)}", where="--metric", hint=f"one of: {', '.join(known)}")
+    if names and not wanted:
+        raise UsageError("no metric is named", where="--metric", hint=f"one of: {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(wanted)]
 
 
