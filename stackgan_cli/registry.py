@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from stackgan_cli.config.archs import HDGAN, CharCNNRNN, Classifier, Frozen, StackGANv1, StackGANv2, VSSimilarity
@@ -18,6 +19,7 @@ from stackgan_cli.objectives.matching import MatchingObjective
 from stackgan_cli.objectives.retrieval import RetrievalObjective
 from stackgan_cli.objectives.similarity import SimilarityObjective
 from stackgan_cli.objectives.stacked import StackedObjective
+from stackgan_cli.runs import Weights
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,15 @@ def find(name: str) -> ArchSpec:
             return spec
     names = [spec.name for spec in ARCHS]
     raise ConfigError(f"unknown architecture {name!r}{did_you_mean(name, names)}", where="model.arch", hint=f"one of: {', '.join(names)}")
+
+
+def load_network(weights: Weights, name: str) -> nn.Module:
+    """The network `name` of a weights file, fixed and in evaluation mode, on the CPU.
+
+    It is built without memory: initial weights, of which orthogonal ones take half a minute at published sizes, would be thrown away.
+    """
+    model = weights.config.model
+    with torch.device("meta"):
+        network = find(model.arch).build(model)[name]
+    network.load_state_dict(weights.tensors(name), assign=True)
+    return network.requires_grad_(False).eval()

@@ -139,14 +139,12 @@ class Sampler:
         """
         weights = Weights.open(path)
         model = weights.config.model
-        networks = registry.find(model.arch).build(model)
-        generator = networks.get("generator")
-        if not isinstance(generator, Generator):
+        if not model.DRAWS:
             raise UsageError(
                 f"these weights are a {model.arch}, which draws no images", where=path, hint="name a text-to-image run with --run"
             )
-        generator.load_state_dict(weights.tensors("generator"))
-        generator.to(device).requires_grad_(False).eval()
+        generator = registry.load_network(weights, "generator").to(device)
+        assert isinstance(generator, Generator)
         return cls(weights, generator, cls._encoder(weights, text_encoder, force), torch.device(device))
 
     @staticmethod

@@ -45,10 +45,8 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
         raise MismatchError(
             f"these weights have no discriminator of {side} px", where=sampler.weights.path, hint="use --by features or --by pixels"
         )
-    network = registry.find(model.arch).build(model)[name]
+    network = registry.load_network(sampler.weights, name).to(sampler.device)
     assert isinstance(network, PairDiscriminator)
-    network.load_state_dict(state)
-    network.to(sampler.device).requires_grad_(False).eval()
 
     def extract(images: np.ndarray) -> np.ndarray:
         pixels = torch.from_numpy(images).to(sampler.device).permute(0, 3, 1, 2).float() / 127.5 - 1
