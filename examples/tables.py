@@ -7,7 +7,8 @@
 
 Every step is a command of `stackgan`, shown as it is run; caches and runs are those of $STACKGAN_HOME, else of the current folder. A run is
 called as `stackgan train` would call it, with the scale behind it, and continued when it is unfinished. A model without a run stays `-`.
-The tables are in published.py, the scales in scales.py.
+The tables are in published.py, the scales in scales.py. The pictures of a cache must be large enough: 304 px at `full` and for HDGAN,
+152 px for StackGAN at `small` and StackGAN-v1 at `tiny`, 76 px for StackGAN-v2 at `tiny`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from published import FINE_TUNED, MODELS, TABLES, Cell, Model, Table
 from scales import SCALES, Scale, changes
 
 DIGITS = {"fid": 2, "fid-64": 2, "is": 2, "is-64": 2, "ms-ssim": 3, "vs-similarity": 3}
+WITHOUT_EXTRACTOR = {"ms-ssim", "vs-similarity"}
 INTERRUPTED = (130, 143)
 
 
@@ -51,7 +53,9 @@ def stackgan(*words: str) -> dict[str, Any]:
         raise SystemExit(process.returncode)
     document: dict[str, Any] = json.loads(output) if output.startswith("{") else {}
     if process.returncode or "result" not in document:
-        raise Failed(document.get("error", {}).get("message") or f"exit code {process.returncode}", process.returncode or 1)
+        error = document.get("error", {})
+        said = [text for text in (error.get("message"), error.get("hint")) if text]
+        raise Failed("; ".join(said) or f"exit code {process.returncode}", process.returncode or 1)
     result: dict[str, Any] = document["result"]
     return result
 
@@ -86,6 +90,11 @@ class Workshop:
     @property
     def root(self) -> Path:
         return Path(os.environ.get("STACKGAN_HOME") or ".").expanduser()
+
+    @property
+    def given(self) -> set[str]:
+        """Options of `evaluate` that the user chose."""
+        return {word.partition("=")[0] for word in self.metric_words}
 
     def cache_of(self, model: Model) -> str:
         return self.caches.get(model.dataset, model.dataset)
@@ -133,19 +142,21 @@ class Workshop:
 
     def instruments(self, model: Model, metrics: Sequence[str]) -> list[str]:
         """Options of `evaluate`: one classifier and one similarity for all cells of a dataset; where there is none, its own choice."""
-        cache, given = self.cache_of(model), self.metric_words
+        cache, given = self.cache_of(model), self.given
         if not self.has_cache(model):
             return []
         if cache not in self.datasets:
             self.datasets[cache] = stackgan("info", cache)["dataset"]
         drawn = self.datasets[cache] == "demo"
         words: list[str] = []
-        if (drawn or model.dataset in FINE_TUNED) and "--extractor" not in given and "--protocol" not in given:
+        seen = bool({*metrics} - WITHOUT_EXTRACTOR) and not {"--extractor", "--protocol"} & given
+        judged = "vs-similarity" in metrics and "--joint" not in given
+        if (drawn or model.dataset in FINE_TUNED) and (seen or (judged and self.scale.similarity)):  # a scale's similarity sees through it
             preset = self.scale.classifier or ("demo-classifier" if drawn else "classifier")
             changed = {} if drawn or not self.scale.classifier else {"model.label": "class", "data.split": "test"}
             run = self._instrument(preset, cache, changed)
-            words += ["--extractor", f"classifier:{run}"] if run else []
-        if "vs-similarity" in metrics and "--joint" not in given:
+            words += ["--extractor", f"classifier:{run}"] if run and seen else []
+        if judged:
             run = self._instrument(self.scale.similarity or ("demo-vs" if drawn else "vs-similarity"), cache, {})
             words += ["--joint", run] if run else []
         return words
@@ -155,27 +166,27 @@ class Workshop:
         subject = self.subject(key)
         if subject is None:
             return {}
-        model, given = MODELS[key], self.metric_words
+        model = MODELS[key]
         words = ["evaluate", subject, *(word for metric in metrics for word in ("--metric", metric))]
         words += [] if side is None else ["--scale", str(side)]
-        words += [] if "--split" in given or "--protocol" in given or model.split == "test" else ["--split", model.split]
+        words += [] if {"--split", "--protocol"} & self.given or model.split == "test" else ["--split", model.split]
         words += [] if self.count is None else ["--count", str(self.count)]
-        result = stackgan(*words, *self.instruments(model, metrics), *given)
+        result = stackgan(*words, *self.instruments(model, metrics), *self.metric_words)
         return {line["metric"]: {**line, "run": subject} for line in result["results"]}
 
 
-def fill(table: Table, workshop: Workshop) -> tuple[dict[Cell, dict[str, Any]], list[Failed]]:
-    """The line of `evaluate` for every cell that could be measured, and what went wrong: one failure does not cost the other cells."""
+def fill(table: Table, workshop: Workshop) -> tuple[dict[Cell, dict[str, Any]], dict[str, Failed]]:
+    """The line of `evaluate` for every cell that could be measured, and the models that failed: they do not cost the other cells."""
     wanted: dict[tuple[str, int | None], list[Cell]] = {}
     for cell in (cell for _, row in table.rows for cell in row if cell.model):
         wanted.setdefault((cell.model, cell.side), []).append(cell)
     found: dict[Cell, dict[str, Any]] = {}
-    failures = []
+    failures: dict[str, Failed] = {}
     for (key, side), group in wanted.items():
         try:
             lines = workshop.measure(key, list(dict.fromkeys(cell.metric for cell in group)), side)
         except Failed as failure:
-            failures.append(Failed(f"{key}: {failure}", failure.code))
+            failures[key] = failure
             continue
         found |= {cell: lines[cell.metric] for cell in group if cell.metric in lines}
     return found, failures
@@ -206,11 +217,17 @@ def markdown(table: Table, found: dict[Cell, dict[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) + " |" for line in lines)
 
 
-def notes(table: Table, found: dict[Cell, dict[str, Any]], failures: list[Failed], scale: str, workshop: Workshop) -> list[str]:
+def judge(line: dict[str, Any]) -> str:
+    """What a similarity was judged by."""
+    joint = line["protocol"].get("joint_space")
+    return f" (judged by {joint['file']})" if joint else ""
+
+
+def notes(table: Table, found: dict[Cell, dict[str, Any]], failures: dict[str, Failed], scale: str, workshop: Workshop) -> list[str]:
     """What is said under the table: how ours was made, what is missing, and what cannot be compared."""
     said = []
     if found:
-        how = [f"{line['title']} of {line['protocol']['n_fake']:,} pictures" for line in found.values()]
+        how = [f"{line['title']}{judge(line)} of {line['protocol']['n_fake']:,} pictures" for line in found.values()]
         protocols = dict.fromkeys(f"protocol {line['protocol']['name']}, seed {line['protocol']['seed']}" for line in found.values())
         runs = dict.fromkeys(f"{line['run']}" + (f" ({line['step']:,} steps)" if "step" in line else "") for line in found.values())
         said.append(f"Ours: {'; '.join(dict.fromkeys(how))}; {', '.join(protocols)}. Scale {scale}: {SCALES[scale].summary}.")
@@ -225,7 +242,8 @@ def notes(table: Table, found: dict[Cell, dict[str, Any]], failures: list[Failed
     said += [f"Datasets: {', '.join(changed)}."] if changed else []
     absent = [workshop.cache_of(model) for model in stand_ins.values() if not workshop.has_cache(model)]
     said += [f"Not prepared here: {', '.join(dict.fromkeys(absent))}."] if absent else []
-    said += [f"Failed: {failure}." for failure in failures]
+    for reason in dict.fromkeys(str(failure) for failure in failures.values()):
+        said.append(f"Failed: {', '.join(key for key, failure in failures.items() if str(failure) == reason)}: {reason}.")
     if missing and not failures and not absent:
         names = dict.fromkeys(cell.model for cell in missing)
         said.append(f"No runs of: {', '.join(names)}. --train makes them, --run MODEL=RUN names them.")
@@ -305,7 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps({"table": options.table, "title": table.title, "scale": options.scale, "cells": entries, "notes": said}))
     else:
         print(f"{table.title}\n\n{markdown(table, found)}\n\n" + "\n\n".join(said))
-    return failures[0].code if failures else 0
+    return next((failure.code for failure in failures.values()), 0)
 
 
 if __name__ == "__main__":
