@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from stackgan_cli.config.archs import HDGAN, CharCNNRNN, Classifier, Frozen, StackGANv1, StackGANv2, VSSimilarity
+from stackgan_cli.config.archs import HDGAN, StackGANv1, StackGANv2
+from stackgan_cli.config.base import Frozen
+from stackgan_cli.config.measures import CharCNNRNN, Classifier, VSSimilarity
 from stackgan_cli.errors import ConfigError, did_you_mean
 from stackgan_cli.interop import encoders, measures
 from stackgan_cli.models import classifier, hdgan, stackgan_v1, stackgan_v2

@@ -27,7 +27,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from stackgan_cli.config.archs import CharCNNRNN as Config
+    from stackgan_cli.config.measures import CharCNNRNN as Config
     from stackgan_cli.data.cache import Cache
     from stackgan_cli.data.demo_birds import demo_records
     from stackgan_cli.data.prepare import prepare

@@ -1,4 +1,4 @@
-"""One small configuration model per architecture, told apart by `arch`. Torch-free.
+"""One small configuration model per architecture, told apart by `arch`: here those that draw, in `measures.py` the others. Torch-free.
 
 Each named variant is a row of a table: what the paper says (`paper`), or what a released code does. A key that the user
 leaves out takes its value from the row of the chosen variant, so that a resolved configuration always shows every number.
@@ -9,36 +9,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Frozen(BaseModel):
-    """Base of every configuration model: unknown keys are errors, values cannot change after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    SHARED_WITH_STAGE1: ClassVar[tuple[str, ...]] = ()
-    """Keys of a Stage-II model that its Stage-I has to agree with."""
-    DRAWS: ClassVar[bool] = False
-    """Whether the model makes images: a generator, and not a text encoder or a measure."""
-
-
-class VariantConfig(Frozen):
-    """A model whose defaults come from `VARIANTS[variant]`; explicit keys win."""
-
-    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_variant(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        variant = values.get("variant", cls.model_fields["variant"].default)
-        row = cls.VARIANTS.get(variant, {}) if isinstance(variant, str) else {}
-        return {**row, **values}
+from stackgan_cli.config.base import PositiveInt, VariantConfig
+from stackgan_cli.config.measures import CharCNNRNN, Classifier, VSSimilarity
 
 
 class StackGANv1(VariantConfig):
@@ -299,84 +273,6 @@ class HDGAN(StackedConfig):
             raise ValueError("color_weight: there is one scale, and so no neighbour to agree with; set it to 0")
         self._check_game()
         return self
-
-
-class CharCNNRNN(Frozen):
-    """The char-CNN-RNN text encoder (Reed et al., CVPR 2016) with the image side it is trained against."""
-
-    arch: Literal["char-cnn-rnn"] = "char-cnn-rnn"
-    variant: Literal["cvpr", "icml-flowers", "icml-cub"] = "icml-cub"
-    text_dim: PositiveInt = 1024
-    conv_dims: tuple[PositiveInt, PositiveInt] = (384, 512)
-    rnn_dim: PositiveInt | None = None
-    """Width of the third convolution and of the recurrence; None takes the published width of the variant (256, 512, 512)."""
-    lowercase: bool = True
-    unknown: Literal["zero", "space"] = "zero"
-    image_encoder: Literal["cnn", "googlenet", "features"] = "cnn"
-    image_weights: str | None = None
-    """googlenet: a torchvision state dict (.pth or .safetensors); features: an HDF5 or .npy file of N x views x D."""
-    image_resolution: Literal[32, 64, 128, 224] = 64
-    image_width: PositiveInt = 32
-    """Channels of the small CNN's first layer."""
-    symmetric: bool = True
-    margin: Annotated[float, Field(gt=0)] = 1.0
-
-
-class Classifier(Frozen):
-    """A classifier of images, whose features and probabilities score those of generators.
-
-    The papers' inception score takes an Inception-v3 fine-tuned on the 50 test classes of CUB (metrics by StackGAN's authors); their file
-    is no longer published. `cnn` is a small network trained from scratch.
-    """
-
-    arch: Literal["classifier"] = "classifier"
-    backbone: Literal["cnn", "inception"] = "cnn"
-    weights: str | None = None
-    """inception: what to start from, a state dict of Inception-v3 or `torchvision-inception`, the published one; None: random weights."""
-    resolution: Literal[32, 64, 128, 256] = 64
-    """Side of the images that it is shown; the inception backbone enlarges them to 299 px."""
-    width: PositiveInt = 32
-    """cnn: channels of the first layer; the last has up to 8 times as many."""
-    label: str = "class"
-    """What is told apart: `class`, or attributes of the cache joined by `+` (`body+wing`)."""
-    num_classes: PositiveInt | None = None
-    """None: as many as there are labels in the split that is trained on."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Classifier:
-        if not all(part.strip() for part in self.label.split("+")):
-            raise ValueError("label: give 'class', or attributes joined by '+', like 'body+wing'")
-        if self.weights is not None and self.backbone != "inception":
-            raise ValueError("weights: only the inception backbone starts from a file; set it to null, or use backbone 'inception'")
-        return self
-
-
-class ExtractorFile(Frozen):
-    """An extractor that stays in a file of its own (interop/extractors.py)."""
-
-    arch: Literal["file"] = "file"
-    spec: str
-    """As `evaluate --extractor` takes it: `torchscript:PATH`, `torchvision-inception:PATH`, ..."""
-    sha256: str
-    num_features: PositiveInt
-
-
-class VSSimilarity(Frozen):
-    """Visual-semantic similarity (HDGAN draft, Eq. 5): a joint space for image features of a fixed extractor and text vectors."""
-
-    arch: Literal["vs-similarity"] = "vs-similarity"
-    resolution: Literal[32, 64, 128, 256] = 64
-    """Side of the images that the extractor is shown in training."""
-    text_dim: PositiveInt = 1024
-    joint_dim: PositiveInt = 512
-    margin: Annotated[float, Field(gt=0)] = 0.2
-    extractor: Annotated[Classifier | ExtractorFile, Field(discriminator="arch")] | None = None
-    """None: what `requires.extractor` names. A run's own configuration shows it, and its weights file contains a classifier of ours."""
-
-    @property
-    def conditional(self) -> bool:
-        """It takes captions."""
-        return True
 
 
 ArchConfig = Annotated[StackGANv1 | StackGANv2 | HDGAN | CharCNNRNN | Classifier | VSSimilarity, Field(discriminator="arch")]

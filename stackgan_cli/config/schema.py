@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from stackgan_cli.config.archs import ArchConfig, Frozen, PositiveInt
+from stackgan_cli.config.archs import ArchConfig
+from stackgan_cli.config.base import Frozen, PositiveInt
 
 Rate = Annotated[float, Field(gt=0)]
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.config.measures import CharCNNRNN as CharCNNRNNConfig
 from stackgan_cli.data.features import read_features
 from stackgan_cli.errors import ConfigError, DataError, MismatchError, UsageError
 from stackgan_cli.interop.pickles import read_state_dict

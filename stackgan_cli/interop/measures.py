@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stackgan_cli.config.archs import Classifier as ClassifierConfig
-from stackgan_cli.config.archs import ExtractorFile
-from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.config.measures import Classifier as ClassifierConfig
+from stackgan_cli.config.measures import ExtractorFile
+from stackgan_cli.config.measures import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.models.classifier import Classifier, build_classifier
 from stackgan_cli.models.interface import ImageExtractor

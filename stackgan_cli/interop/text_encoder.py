@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.config.measures import CharCNNRNN as CharCNNRNNConfig
 from stackgan_cli.config.schema import RunConfig, TrainConfig
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.interop.encoders import encoder_hash, load_text_encoder

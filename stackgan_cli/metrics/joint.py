@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.config.measures import CharCNNRNN as CharCNNRNNConfig
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.interop import encoders
 from stackgan_cli.interop.extractor_weights import file_sha256

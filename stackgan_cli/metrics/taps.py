@@ -30,6 +30,10 @@ and makes a GPU wait."""
 class Tap(Protocol):
     """Something that is shown every picture of a pass."""
 
+    def begin(self, indices: np.ndarray) -> None:
+        """Which pictures of the set will come to this process, ascending."""
+        ...
+
     def add(self, indices: np.ndarray, images: Pictures) -> None: ...
 
     def gather(self, world: World) -> None:
@@ -51,6 +55,8 @@ def stream(
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     done = 0
     progress(done, len(images))
+    for tap in taps:
+        tap.begin(mine)
     with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(images.read, batches[0]) if batches else None
         for number, batch in enumerate(batches):
@@ -78,28 +84,33 @@ def by_size(images: Pictures) -> list[tuple[np.ndarray, torch.Tensor]]:
 
 
 class _Rows:
-    """Arrays that came in parts, each part with the indices of its rows."""
+    """An array whose rows come in parts, in any order. It is made once, at its full size, so that memory holds every row once."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self._indices = np.empty(0, np.int64)
+        self._rows: np.ndarray | None = None
+
+    def begin(self, indices: np.ndarray) -> None:
+        """Expect rows of these indices, which ascend."""
+        self._indices, self._rows = indices, None
 
     def add(self, indices: np.ndarray, rows: np.ndarray) -> None:
-        self._parts.append((indices, rows))
+        if self._rows is None:
+            self._rows = np.empty((len(self._indices), *rows.shape[1:]), rows.dtype)
+        self._rows[np.searchsorted(self._indices, indices)] = rows
 
     def gather(self, world: World) -> None:
-        found = world.gather(self._parts)
-        self._parts = [part for parts in found or [] for part in parts]
+        parts = [part for part in world.gather((self._indices, self._rows)) or [] if part[1] is not None]
+        if len(parts) > 1:
+            self.begin(np.sort(np.concatenate([indices for indices, _ in parts])))
+            for indices, rows in parts:
+                self.add(indices, rows)
 
+    @property
     def array(self) -> np.ndarray:
-        """All rows in the order of their indices. Parts are let go as they are copied, so that memory holds them once."""
-        if len(self._parts) != 1:
-            order = np.sort(np.concatenate([indices for indices, _ in self._parts]))
-            rows = np.empty((len(order), *self._parts[0][1].shape[1:]), self._parts[0][1].dtype)
-            while self._parts:
-                indices, part = self._parts.pop()
-                rows[np.searchsorted(order, indices)] = part
-            self._parts = [(order, rows)]
-        return self._parts[0][1]
+        """All rows in the order of their indices."""
+        assert self._rows is not None
+        return self._rows
 
 
 class FeatureTap:
@@ -114,6 +125,11 @@ class FeatureTap:
         self._features = _Rows() if features else None
         self._logits = _Rows() if logits else None
         self._waiting: list[tuple[np.ndarray, Extracted]] = []
+
+    def begin(self, indices: np.ndarray) -> None:
+        for rows in (self._features, self._logits):
+            if rows is not None:
+                rows.begin(indices)
 
     def add(self, indices: np.ndarray, images: Pictures) -> None:
         for places, tensor in by_size(images):
@@ -152,12 +168,12 @@ class FeatureTap:
     @property
     def features(self) -> np.ndarray:
         assert self._features is not None
-        return self._features.array()
+        return self._features.array
 
     @property
     def logits(self) -> np.ndarray:
         assert self._logits is not None
-        return self._logits.array()
+        return self._logits.array
 
 
 class VectorTap:
@@ -165,6 +181,9 @@ class VectorTap:
 
     def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
         self.function, self._rows = function, _Rows()
+
+    def begin(self, indices: np.ndarray) -> None:
+        self._rows.begin(indices)
 
     def add(self, indices: np.ndarray, images: Pictures) -> None:
         self._rows.add(indices, self.function(np.asarray(images)))
@@ -174,34 +193,30 @@ class VectorTap:
 
     @property
     def vectors(self) -> np.ndarray:
-        return self._rows.array()
+        return self._rows.array
 
 
 class PictureTap:
-    """The pictures at some indices, kept as they are (they must be of one size): `pictures`, uint8 (len(indices), S, S, 3), by index."""
+    """The pictures at some indices, kept as they are (they must be of one size)."""
 
     def __init__(self, indices: np.ndarray) -> None:
-        self.indices = np.sort(indices)
-        self.pictures = np.empty((0, 0, 0, 3), np.uint8)
-        self._places: list[int] = []
+        self.indices, self._rows = np.sort(indices), _Rows()
+
+    def begin(self, indices: np.ndarray) -> None:
+        self._rows.begin(np.intersect1d(indices, self.indices))
 
     def add(self, indices: np.ndarray, images: Pictures) -> None:
-        for i in np.flatnonzero(np.isin(indices, self.indices)):
-            if not self._places:
-                self.pictures = np.empty((len(self.indices), *images[i].shape), np.uint8)
-            self._places.append(int(np.searchsorted(self.indices, indices[i])))
-            self.pictures[self._places[-1]] = images[i]
+        places = np.flatnonzero(np.isin(indices, self.indices))
+        if len(places):
+            self._rows.add(indices[places], np.stack([images[i] for i in places]))
 
     def gather(self, world: World) -> None:
-        if world.size == 1:
-            return
-        mine = (self._places, self.pictures[self._places]) if self._places else None
-        for part in world.gather(mine) or []:
-            if part is not None:
-                if not self._places:
-                    self.pictures = np.empty((len(self.indices), *part[1].shape[1:]), np.uint8)
-                self._places += part[0]
-                self.pictures[part[0]] = part[1]
+        self._rows.gather(world)
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """uint8 (len(indices), S, S, 3), by ascending index."""
+        return self._rows.array
 
 
 def pick_per_class(class_ids: np.ndarray | None, count: int, *, per_class: int, total: int, seed: int) -> np.ndarray:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from stackgan_cli import registry
-from stackgan_cli.config.archs import Classifier as ClassifierConfig
-from stackgan_cli.config.archs import ExtractorFile
-from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.config.measures import Classifier as ClassifierConfig
+from stackgan_cli.config.measures import ExtractorFile
+from stackgan_cli.config.measures import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.data.cache import Cache

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.config.measures import CharCNNRNN as CharCNNRNNConfig
 from stackgan_cli.config.schema import RunConfig, TrainConfig
 from stackgan_cli.errors import MismatchError, UsageError
 from stackgan_cli.interop.encoders import build_networks, encoder_hash, infer_config, load_text_encoder

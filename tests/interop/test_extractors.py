@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.config.measures import Classifier as ClassifierConfig
 from stackgan_cli.config.schema import RunConfig, TrainConfig
 from stackgan_cli.data.download import Remote
 from stackgan_cli.errors import EnvironmentProblem, Exit, MismatchError, UsageError, UserError

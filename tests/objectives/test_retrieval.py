@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stackgan_cli.config.archs import CharCNNRNN
+from stackgan_cli.config.measures import CharCNNRNN
 from stackgan_cli.errors import UserError
 from stackgan_cli.interop.encoders import build_networks
 from stackgan_cli.models.image_encoders import FrozenGoogLeNet

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from stackgan_cli import registry
 from stackgan_cli.__main__ import main
-from stackgan_cli.config.archs import HDGAN, CharCNNRNN, StackedConfig, StackGANv2
+from stackgan_cli.config.archs import HDGAN, StackedConfig, StackGANv2
+from stackgan_cli.config.measures import CharCNNRNN
 from stackgan_cli.interop.official import load_official
 from stackgan_cli.interop.text_encoder import TextEncoder
 from stackgan_cli.models.blocks import Arithmetic, arithmetic

@@ -81,7 +81,14 @@ def test_hdgan_continued_leaves_the_frozen_generator_alone(workspace: Workspace)
     finish(job(workspace, "base", "train.steps=2", preset="tiny-hdgan"))
     config = load_config(
         "tiny-hdgan-stage2",
-        ["requires.text_encoder=null", "requires.stage1=base", "train.steps=50", "train.optim.lr=2e-3", "data.cache=large"],
+        [
+            "requires.text_encoder=null",
+            "requires.stage1=base",
+            "train.steps=50",
+            "train.optim.lr=2e-3",
+            "model.reconstruction_weight=20",
+            "data.cache=large",
+        ],
     )
     prepare(demo_records(100, 50, image_size=152), workspace.cache_path_for("large"), dataset="demo", image_size=152, workers=1)
     cache, vectors = Cache.open(workspace.cache_path("large")), TextVectors.find(workspace.cache_path("demo"))[0]
