@@ -223,15 +223,16 @@ def judge(line: dict[str, Any]) -> str:
     return f" (judged by {joint['file']})" if joint else ""
 
 
-def notes(table: Table, found: dict[Cell, dict[str, Any]], failures: dict[str, Failed], scale: str, workshop: Workshop) -> list[str]:
+def notes(table: Table, found: dict[Cell, dict[str, Any]], failures: dict[str, Failed], size: str, workshop: Workshop) -> list[str]:
     """What is said under the table: how ours was made, what is missing, and what cannot be compared."""
     said = []
     if found:
         how = [f"{line['title']}{judge(line)} of {line['protocol']['n_fake']:,} pictures" for line in found.values()]
         protocols = dict.fromkeys(f"protocol {line['protocol']['name']}, seed {line['protocol']['seed']}" for line in found.values())
         runs = dict.fromkeys(f"{line['run']}" + (f" ({line['step']:,} steps)" if "step" in line else "") for line in found.values())
-        said.append(f"Ours: {'; '.join(dict.fromkeys(how))}; {', '.join(protocols)}. Scale {scale}: {SCALES[scale].summary}.")
+        said.append(f"Ours: {'; '.join(dict.fromkeys(how))}; {', '.join(protocols)}.")
         said.append(f"Runs: {', '.join(runs)}.")
+        said += [size] if size and any(cell.model not in workshop.runs for cell in found) else []
         said.append(
             "Numbers of another scale, dataset, extractor or picture count are not comparable: "
             "ours can be held against the published ones only where all four are the papers'."
@@ -244,8 +245,8 @@ def notes(table: Table, found: dict[Cell, dict[str, Any]], failures: dict[str, F
     said += [f"Not prepared here: {', '.join(dict.fromkeys(absent))}."] if absent else []
     for reason in dict.fromkeys(str(failure) for failure in failures.values()):
         said.append(f"Failed: {', '.join(key for key, failure in failures.items() if str(failure) == reason)}: {reason}.")
-    if missing and not failures and not absent:
-        names = dict.fromkeys(cell.model for cell in missing)
+    names = dict.fromkeys(cell.model for cell in missing if cell.model not in failures and workshop.has_cache(MODELS[cell.model]))
+    if names:
         said.append(f"No runs of: {', '.join(names)}. --train makes them, --run MODEL=RUN names them.")
     if any("HR" in labels for labels, _ in table.rows):
         said.append("HR, mean rank by people: `stackgan rank-study make` makes the page of a study of your own, `score` reads the answers.")
@@ -313,7 +314,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("name a table, or --list them")
     table = TABLES[options.table]
     found, failures = fill(table, workshop)
-    said = notes(table, found, failures, options.scale, workshop)
+    size = f"Scale {options.scale}: {scale.summary}{''.join(f', {word}' for word in options.set if options.train)}."
+    said = notes(table, found, failures, size if options.train or options.suffix is None else "", workshop)
     if options.json:
         entries = [
             {"row": labels, "column": name, "published": cell.published, "model": cell.model, "of": cell.of, "ours": found.get(cell)}

@@ -189,6 +189,8 @@ def test_nothing_is_trained_unless_asked_for(home: Path, monkeypatch: pytest.Mon
     shown = capsys.readouterr().out
     assert "3.46 ± .04 | 3.00 ± .50 | 3.85 ± .04 | 3.00 ± .50" in shown
     assert "No runs of: v1-64, v1-128, v1-256." in shown
+    assert "Runs: mine (20 steps)." in shown
+    assert "Scale" not in shown  # nobody knows at which it was trained
     assert "demo stands for cub" in shown
 
 
