@@ -226,10 +226,10 @@ def _neck(chest: np.ndarray, chest_radius: float, head: np.ndarray, head_radius:
 
 def _beak(head: np.ndarray, radius: float, face: np.ndarray, shape: str, length: str) -> list[np.ndarray]:
     """Lower and upper mandible. They reach under the head, which is drawn over their roots."""
-    size = np.array([{"short": 0.84, "long": 1.06}[length], {"pointed": 0.45, "conical": 0.58, "hooked": 0.52, "curved": 0.46}[shape]])
+    size = np.array([{"short": 0.98, "long": 1.24}[length], {"pointed": 0.62, "conical": 0.78, "hooked": 0.70, "curved": 0.62}[shape]])
     if shape == "conical":
         size[0] *= 0.88
-    root = head + np.array([0.84, 0.10]) * radius
+    root = head + np.array([0.78, 0.10]) * radius
     lower, upper = (outline * size for outline in _BEAKS[shape])
     if shape == "curved":  # bend both about the root: the tip hangs lower the longer the beak
         lower, upper = (outline + np.array([0.0, 0.38]) * np.maximum(outline[:, :1], 0) ** 2 / size[0] for outline in (lower, upper))
