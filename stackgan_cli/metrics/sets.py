@@ -107,7 +107,7 @@ class CacheSet(ImageSet):
 
 
 class FolderSet(ImageSet):
-    """The picture files below a folder, in the order of their names. Grey ones and those with transparency become RGB (on white)."""
+    """The picture files below a folder, by name. Grey ones (of 16 bits too) and those with transparency become RGB (on white)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -157,6 +157,10 @@ def read_picture(path: Path) -> np.ndarray:
         if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
             rgba = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)  # type: ignore[assignment]
+        if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip to 0..255
+            picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))  # type: ignore[assignment]
+        if picture.mode == "F":
+            raise ValueError("pixels of real numbers")
         return np.asarray(picture.convert("RGB"))
 
 

@@ -166,6 +166,8 @@ def test_folders_of_all_sorts(tmp_path: Path) -> None:
     mixed = FolderSet(folder)
     assert mixed.side is None and mixed.description["converted_to_rgb"] == 2 and len(mixed.description["sizes"]) == 2
     assert (read_picture(folder / "clear.png") == 255).all() and read_picture(folder / "grey.png").shape == (30, 20, 3)
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    assert (read_picture(tmp_path / "deep.png") == 40_000 >> 8).all()
     assert run(mixed, mixed, "fid")["fid"] == pytest.approx(0, abs=1e-6)
     with pytest.raises(DataError, match="several sizes"):
         run(mixed, None, "ms-ssim")
