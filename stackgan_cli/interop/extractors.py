@@ -154,14 +154,14 @@ def open_extractor(
         raise UsageError(f"{kind} needs a file", where="--extractor", hint=f"{kind}:PATH")
     if resize is not None and resize not in (*MODES, LEGACY):
         choices = (*MODES, LEGACY)
-        raise UsageError(f"unknown way of resizing {resize!r}{did_you_mean(resize, choices)}", where="--resize", hint=", ".join(choices))
+        raise UsageError(f"unknown way of resizing {resize!r}{did_you_mean(resize, choices)}", where="resize", hint=", ".join(choices))
     if resize == LEGACY and kind != "torchvision-inception":
-        raise UsageError(f"{LEGACY} is a way of using torchvision-inception, and not {kind}", where="--resize")
+        raise UsageError(f"{LEGACY} is a way of using torchvision-inception, and not {kind}", where="resize")
     if logits == "unbiased" and kind in KINDS[3:]:
         raise UsageError(f"logits without bias are not to be had of {kind}", where="logits")
     if kind in ("torchscript", "export"):
         if resize not in (None, "none"):
-            raise UsageError(f"the network of {kind} takes images of any size; it is not known to which side to resize", where="--resize")
+            raise UsageError(f"the network of {kind} takes images of any size; it is not known to which side to resize", where="resize")
         return _open_foreign(kind, given_weights(Path(argument)), torch.device(device))
     if kind == "classifier":
         return _open_classifier(Path(argument), device, resize or "none")
@@ -181,7 +181,7 @@ class _Inception(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if min(images.shape[-2:]) < MIN_SIDE:
-            raise UsageError(f"Inception-v3 takes images of at least {MIN_SIDE} px, not {images.shape[-1]}", where="--resize")
+            raise UsageError(f"Inception-v3 takes images of at least {MIN_SIDE} px, not {images.shape[-1]}", where="resize")
         features, logits = self.network(images.contiguous(memory_format=torch.channels_last), biased=self.biased)
         return features, (logits[:, 1:] if self.background else logits).log_softmax(1)
 
