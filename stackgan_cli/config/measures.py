@@ -26,8 +26,6 @@ class CharCNNRNN(Frozen):
     image_resolution: Literal[32, 64, 128, 224] = 64
     image_width: PositiveInt = 32
     """Channels of the small CNN's first layer."""
-    image_scale: Annotated[float, Field(gt=0)] = 1.0
-    """Image vectors are multiplied by this before they meet the captions': the smaller it is, the larger caption vectors come out."""
     symmetric: bool = True
     margin: Annotated[float, Field(gt=0)] = 1.0
 

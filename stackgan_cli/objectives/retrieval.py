@@ -85,7 +85,7 @@ class RetrievalObjective(Objective):
             image_features = self.image_encoder(batch.rows, view)
         else:
             image_features = self.image_encoder(batch.images[self.config.image_resolution])
-        return RetrievalDraw(image_features * self.config.image_scale, self.text_encoder(batch.characters))
+        return RetrievalDraw(image_features, self.text_encoder(batch.characters))
 
     def loss(self, phase: str, draw: RetrievalDraw) -> dict[str, Tensor]:
         return joint_embedding_loss(draw.image_features, draw.text_features, margin=self.config.margin, symmetric=self.config.symmetric)
