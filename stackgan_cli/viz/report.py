@@ -213,6 +213,11 @@ class Measured:
         return self.lines[max(self.lines)]
 
     @property
+    def title(self) -> str:
+        """What the figure is called by who measured it; the metric's name where nobody says."""
+        return str(self.newest.get("title") or self.metric)
+
+    @property
     def way(self) -> str:
         """In short how it was measured: a figure on the features of one network is no figure on those of another."""
         words = [self.protocol.get(key) for key in ("name", "extractor")]
@@ -262,7 +267,7 @@ def _metrics(lines: Sequence[Mapping[str, Any]], command: str) -> str:
         protocol = {key: value for key, value in newest["protocol"].items() if key != "name"}
         told = _details(f"Protocol: {group.way}".strip(": "), _definitions(protocol, "rows")) if protocol else ""
         step = f"{max(group.lines):,}" if max(group.lines) else "–"
-        rows.append(f'<tr><th scope="row">{escape(group.metric)}</th><td>{escape(_figure(newest))}</td><td>{step}</td></tr>')
+        rows.append(f'<tr><th scope="row">{escape(group.title)}</th><td>{escape(_figure(newest))}</td><td>{step}</td></tr>')
         rows.append(f'<tr class="told"><td colspan="3">{told}</td></tr>' if told else "")
     table = (
         '<div class="wide" tabindex="0" role="group" aria-label="Table of metrics"><table>\n<thead><tr><th scope="col">Metric</th>'

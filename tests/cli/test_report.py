@@ -135,7 +135,8 @@ def test_metrics_are_grouped_by_protocol() -> None:
 
     groups = measured([line(1, 10), line(2, 20), line(3, 10, n_fake=5), line(4, 20), {"step": 3}])
     assert [{step: one["value"] for step, one in group.lines.items()} for group in groups] == [{10: 1, 20: 4}, {10: 3}]
-    assert groups[0].newest["value"] == 4
+    assert groups[0].newest["value"] == 4 and groups[0].title == "fid"
+    assert measured([{**line(1, 10), "title": "FID (features of x)"}])[0].title == "FID (features of x)"
 
 
 def test_the_report_in_a_browser(shell: Shell, run: Run, browser: Browser) -> None:  # noqa: F811
