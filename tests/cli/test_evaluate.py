@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from picture_files import folder_of, pictures
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -71,19 +72,6 @@ def measure(shell: Shell, *words: str) -> dict[str, dict[str, Any]]:
 
 def lines_of(shell: Shell, run: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (shell.workspace.runs / run / "metrics.jsonl").read_text().splitlines()]
-
-
-def pictures(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    base = random.integers(0, 256, (count, 1, 1, 3))
-    return np.clip(base + random.integers(-20, 20, (count, side, side, 3)), 0, 255).astype(np.uint8)
-
-
-def folder_of(images: np.ndarray, folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    for number, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{number:03d}.png")
-    return folder
 
 
 def real_ones(shell: Shell, folder: Path, split: str = "test") -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from picture_files import folder_of, pictures
 from PIL import Image
 from torch import Tensor
 
@@ -38,19 +39,6 @@ class MeanColour(Extractor):
         self.seen += len(images)
         means = images.float().mean((2, 3)) / 255
         return Extracted(torch.cat([means, torch.ones(len(means), 1)], 1), torch.log_softmax(means * 25, 1))
-
-
-def pictures(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    base = random.integers(0, 256, (count, 1, 1, 3))
-    return np.clip(base + random.integers(-20, 20, (count, side, side, 3)), 0, 255).astype(np.uint8)
-
-
-def folder_of(images: np.ndarray, folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    for number, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{number:03d}.png")
-    return folder
 
 
 def generated(images: np.ndarray, **facts: object) -> GeneratedSet:
