@@ -142,7 +142,8 @@ class Feed:
     """Draws training batches.
 
     `vectors` (M, T) float32 are the embeddings of all captions of the cache, in its order; `codes` (M, 201) uint8 their characters;
-    `labels` (N,) int64 belong to all images of the cache. Items are drawn from `rows` of the cache, or else from a whole `split`.
+    `labels` (N,) int64 belong to all images of the cache. Items are drawn from `rows` of the cache, or else from a whole `split`;
+    with `whole` nothing is cut off them, but of images that are no squares the ends.
     `batch_size` is the global batch, over all ranks and accumulated parts.
     Raises DataError when the cache is too small for `needs`, ConfigError when a residency is impossible.
     """
@@ -160,6 +161,7 @@ class Feed:
         rows: np.ndarray | None = None,
         flip: bool = True,
         random_crop: bool = True,
+        whole: bool = False,
         residency: str = "auto",
         device: torch.device | str = "cpu",
         seed: int = 0,
@@ -172,9 +174,10 @@ class Feed:
             raise DataError(f"no images in the {split!r} split", where=cache.path, hint="prepare the cache again")
         self.class_ids = cache.class_ids[self.rows]
         self.resolution = max(needs.images, default=0)
-        self.load = load_size(self.resolution)
+        self.load = self.resolution if whole else load_size(self.resolution)
         # A window of a squashed image is cut from it at load size, one of a kept image at the stored size, and reduced afterwards.
-        self.window = self.resolution if cache.fit == "squash" else cache.image_size * CROP // LOAD
+        kept = cache.image_size if whole else cache.image_size * CROP // LOAD
+        self.window = self.resolution if cache.fit == "squash" else kept
         self.batch_size = self._checked_batch_size(batch_size)
         self.vectors = vectors
         self.codes = codes
@@ -204,8 +207,9 @@ class Feed:
     def _open_store(self, residency: str) -> ImageStore:
         cache = self.cache
         if cache.image_size < self.load:
+            crops = f" crops them from {self.load} px" if self.load > self.resolution else " takes them whole"
             raise DataError(
-                f"images are {cache.image_size} px, and training at {self.resolution} px crops them from {self.load} px",
+                f"images are {cache.image_size} px, and training at {self.resolution} px{crops}",
                 where=cache.path,
                 hint=f"prepare again with --image-size {self.load} or larger",
             )

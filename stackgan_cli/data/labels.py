@@ -1,4 +1,8 @@
-"""What a classifier tells apart: classes of a cache, or its attributes, as numbers; and which images are kept from its training."""
+"""What a classifier tells apart: classes of a cache, or its attributes, as numbers; and which images are kept from its training.
+
+Where the test split has the same classes (MNIST), accuracy is measured on it. Where it has others (CUB, drawn birds), and for attributes,
+it is measured on a part of the split that is trained on.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,13 @@ class Labels:
 
     names: tuple[str, ...]
     ids: np.ndarray
-    """(N,) int64: index into `names` for every image of the cache, -1 outside the split."""
+    """(N,) int64: index into `names` for every image of the cache, -1 outside the split (and what is held out)."""
     trained: np.ndarray
     """Rows to train on."""
     held_out: np.ndarray
-    """Rows to measure accuracy on; empty when no label has five images."""
+    """Rows to measure accuracy on: the test split, or a fifth of each label; empty when no label has five images."""
+    held_split: str
+    """The split that these are of."""
 
 
 def read_labels(cache: Cache, label: str, split: str) -> Labels:
@@ -50,10 +56,13 @@ def read_labels(cache: Cache, label: str, split: str) -> Labels:
         raise DataError(f"a classifier needs at least two labels, and {label!r} has {len(names)} in the {split!r} split", where=cache.path)
     everywhere = np.full(cache.num_images, -1, np.int64)
     everywhere[rows] = ids
+    if label == "class" and split == "train" and len(test := cache.rows("test")) and set(cache.class_ids[test]) <= set(present):
+        everywhere[test] = np.searchsorted(present, cache.class_ids[test])
+        return Labels(names, everywhere, rows, test, "test")
     held = np.zeros(len(rows), bool)
     for number in range(len(names)):
         held[np.flatnonzero(ids == number)[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]] = True
-    return Labels(names, everywhere, rows[~held], rows[held])
+    return Labels(names, everywhere, rows[~held], rows[held], split)
 
 
 def _attribute(cache: Cache, name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 `cnn` is a small network for the drawn birds (and any set that is better told apart by a network of its own); `inception` is Inception-v3
 (inception.py), which the papers fine-tune on the test classes of CUB and of Oxford-102. Theirs has one logit more, for background, which
-is dropped before use; ours has none.
+is dropped before use; ours has none. `sgan` is the encoder of SGAN (sgan_encoder.py), whose features are its fc3.
 
 Shapes: B batch, S side of an image, D features, K classes.
 """
@@ -16,6 +16,7 @@ from stackgan_cli.config.measures import Classifier as ClassifierConfig
 from stackgan_cli.models.image_encoders import SmallCNN
 from stackgan_cli.models.inception import FEATURE_DIM, InceptionV3
 from stackgan_cli.models.interface import ImageExtractor
+from stackgan_cli.models.sgan_encoder import SGANEncoder
 
 INCEPTION_SIDE = 299
 
@@ -23,7 +24,7 @@ INCEPTION_SIDE = 299
 class Classifier(ImageExtractor):
     """Images of any side, brought to `side` px, to features and logits."""
 
-    def __init__(self, network: SmallCNN | InceptionV3, side: int) -> None:
+    def __init__(self, network: SmallCNN | InceptionV3 | SGANEncoder, side: int) -> None:
         super().__init__()
         self.network, self.side = network, side
 
@@ -39,7 +40,13 @@ class Classifier(ImageExtractor):
 
     def logits(self, features: Tensor) -> Tensor:
         """Features (B, D) to logits (B, K)."""
-        head = self.network.fc if isinstance(self.network, InceptionV3) else self.network.project
+        match self.network:
+            case InceptionV3():
+                head = self.network.fc
+            case SGANEncoder():
+                head = self.network.fc4
+            case _:
+                head = self.network.project
         logits: Tensor = head(features)
         return logits
 
@@ -53,6 +60,9 @@ def build_classifier(config: ClassifierConfig) -> Classifier:
     classes = config.num_classes or 1
     if config.backbone == "inception":
         return Classifier(InceptionV3(classes), INCEPTION_SIDE)
+    if config.backbone == "sgan":
+        sizes = (config.resolution, config.channels, config.conv_dims, config.hidden_dim)
+        return Classifier(SGANEncoder(classes, *sizes, centred=config.input_range == "centred"), config.resolution)
     return Classifier(SmallCNN(config.resolution, config.width, classes), config.resolution)
 
 

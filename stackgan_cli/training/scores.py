@@ -64,7 +64,7 @@ def held_out_accuracy(job: Job) -> dict[str, Any]:
     right = logits.argmax(1) == labels.ids[labels.held_out]
     return {
         "metric": "accuracy",
-        "split": job.run.config.data.split,
+        "split": labels.held_split,
         "held_out": len(right),
         "classes": len(labels.names),
         "accuracy": float(right.mean()),
@@ -94,8 +94,8 @@ SCORES: dict[str, Callable[[Job], dict[str, Any]]] = {
 
 def _images(job: Job, rows: np.ndarray) -> Iterator[Tensor]:
     """The centre crops (B, 3, S, S) of images of the cache, batch after batch, as the objective sees them."""
-    needs, residency = job.trainer.objective.needs, job.run.config.data.residency
-    feed = Feed(job.cache, needs, batch_size=BATCH, rows=rows, residency=residency, device=job.trainer.device)
+    needs, data = job.trainer.objective.needs, job.run.config.data
+    feed = Feed(job.cache, needs, batch_size=BATCH, rows=rows, whole=data.whole, residency=data.residency, device=job.trainer.device)
     for start in range(0, len(rows), BATCH):
         yield feed.images(np.arange(start, min(start + BATCH, len(rows))))[max(needs.images)]
 
