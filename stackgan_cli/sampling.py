@@ -191,10 +191,19 @@ class Sampler:
         return sorted(render(self.generator, text, [0], device=self.device))
 
     def sample(
-        self, captions: Sequence[str] | None, seeds: Sequence[int], *, labels: Sequence[int] | None = None, mean: bool = False
+        self,
+        captions: Sequence[str] | None,
+        seeds: Sequence[int],
+        *,
+        labels: Sequence[int] | None = None,
+        mean: bool = False,
+        noise: Mapping[str, Tensor] | None = None,
     ) -> dict[int, np.ndarray]:
-        """One image a seed (caption or label i with seed i): {side: uint8 (N, side, side, 3)}, coarse to fine."""
+        """One image a seed (caption or label i with seed i): {side: uint8 (N, side, side, 3)}, coarse to fine.
+
+        `noise` replaces the inputs of those names.
+        """
         text = None if captions is None else self.vectors(captions)
         if labels is not None:
             text = torch.tensor(labels, dtype=torch.int64, device=self.device)
-        return render(self.generator, text, seeds, device=self.device, mean=mean)
+        return render(self.generator, text, seeds, device=self.device, mean=mean, noise=noise)

@@ -13,6 +13,12 @@ from stackgan_cli.errors import UsageError
 if TYPE_CHECKING:
     from stackgan_cli.cli.ui import Session
 
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels", "--label", help="Class-conditional models: numbers or names, e.g. 0-9 or 0,3,7. Default: the first.", show_default=False
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 RunName = Annotated[str, typer.Option("--run", help="A run. Default: the newest that draws.", show_default=False)]
 WeightsFile = Annotated[Path | None, typer.Option("--weights", help="A weights file instead of a run.")]

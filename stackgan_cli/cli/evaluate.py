@@ -15,6 +15,7 @@ EPILOG = examples(
     "stackgan evaluate v2-cub --metric fid,is,ms-ssim --protocol clean",
     "stackgan evaluate pictures/ photographs/ --metric kid --extractor torchscript:birds.pt",
     "stackgan evaluate --weights 'runs/v2-cub/weights/step-*' --metric fid --count 5000",
+    "stackgan evaluate sgan-mnist --metric accuracy --count 1000",
     "torchrun --nproc-per-node 2 -m stackgan_cli evaluate --metric fid",
 )
 
@@ -33,7 +34,7 @@ def evaluate(
         typer.Option(
             "--metric",
             "-m",
-            help="fid, fid-64, is, is-64, kid, precision-recall, ms-ssim, vs-similarity, r-precision; several with commas. "
+            help="fid, fid-64, is, is-64, kid, precision-recall, ms-ssim, vs-similarity, r-precision, accuracy; several with commas. "
             "Default: fid, or none with --save-statistics.",
             show_default=False,
         ),
@@ -43,7 +44,7 @@ def evaluate(
         str,
         typer.Option(
             help="tf-inception-2015, torchvision-inception, finetuned:FILE, classifier:RUN, torchscript:FILE or export:FILE. "
-            "Default: the classifier of the dataset, else tf-inception-2015.",
+            "Default: the classifier of the dataset, else tf-inception-2015; for accuracy one that judges its labels.",
             show_default=False,
         ),
     ] = "",

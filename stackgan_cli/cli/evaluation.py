@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stackgan_cli.cli.features import default_extractor, pick_extractor, pick_joint
+from stackgan_cli.cli.features import default_extractor, default_judge, pick_extractor, pick_joint, right_outputs
 from stackgan_cli.cli.subjects import Subject, drawn, find_subject, run_of
 from stackgan_cli.cli.ui import Session, table
 from stackgan_cli.errors import DataError, UsageError
@@ -114,6 +114,7 @@ class Evaluator:
         """The results about one subject and the step of its weights, and a line each in its run's `metrics.jsonl`."""
         from stackgan_cli.metrics.evaluation import WITHOUT_EXTRACTOR, Evaluation, check
         from stackgan_cli.metrics.sets import CacheSet
+        from stackgan_cli.runs import Weights
 
         protocol = self._protocol()
         split = self.settings.split or protocol.split or "test"
@@ -121,13 +122,17 @@ class Evaluator:
         pictures, step = self._pictures(subject, cache, split, protocol)
         if subject.weights is None and protocol.count not in (None, len(pictures)):
             protocol = replace(protocol, name=self._changed(protocol, "count"))
-        real, real_path = self._reference(reference, subject, cache, split, pictures)
+        whole = subject.weights is not None and Weights.open(subject.weights).config.data.whole
+        real, real_path = self._reference(reference, subject, cache, split, pictures, whole)
         check(self.metrics, pictures, real, protocol)
         if cache is None and isinstance(real, CacheSet):
             cache = real.cache
         needs_features = self.settings.save_statistics is not None or any(metric.name not in WITHOUT_EXTRACTOR for metric in self.metrics)
         extractor = self._extractor(cache, protocol) if needs_features else None
         joint = self._joint(cache) if any(metric.joint for metric in self.metrics) else None
+        right = None
+        if extractor is not None and extractor.has_logits and any(metric.name == "accuracy" for metric in self.metrics):
+            right = right_outputs(self.session, pictures, extractor, subject.weights)
         with self.session.progress("measuring", unit="images") as bar:
             evaluation = Evaluation(
                 pictures,
@@ -135,6 +140,7 @@ class Evaluator:
                 protocol,
                 extractor,
                 joint,
+                right,
                 seed=self.settings.seed,
                 batch_size=self.settings.batch_size or default_batch_size(self.device, pictures.side),
                 compat=self.settings.compat,
@@ -175,7 +181,8 @@ class Evaluator:
         return f"{protocol.name}, {'' if ' with other ' in protocol.name else 'with other '}{', '.join(keys)}"
 
     def _extractor(self, cache: Cache | None, protocol: Protocol) -> Extractor:
-        spec = self.settings.extractor or protocol.extractor or default_extractor(self.session, cache, str(self.device))
+        default = default_judge if any(metric.name == "accuracy" for metric in self.metrics) else default_extractor
+        spec = self.settings.extractor or protocol.extractor or default(self.session, cache, str(self.device))
         if spec not in self._extractors:
             self._extractors[spec] = pick_extractor(
                 self.session,
@@ -247,9 +254,12 @@ class Evaluator:
         return found, sampler.weights.step
 
     def _reference(
-        self, name: str, subject: Subject, cache: Cache | None, split: str, pictures: ImageSet
+        self, name: str, subject: Subject, cache: Cache | None, split: str, pictures: ImageSet, whole: bool
     ) -> tuple[ImageSet | Statistics | None, Path | None]:
-        """The real pictures that `name` means; without a name those of the dataset. None when there are none, or none are needed."""
+        """The real pictures that `name` means; without a name those of the dataset. None when there are none, or none are needed.
+
+        They are seen as the subject's model saw them, `whole` or cropped.
+        """
         from stackgan_cli.data.cache import Cache
         from stackgan_cli.metrics.sets import CacheSet, FolderSet
         from stackgan_cli.metrics.statistics import Statistics
@@ -259,7 +269,7 @@ class Evaluator:
             needed = any(metric.reference or metric.name == "vs-similarity" for metric in self.metrics)
             if cache is None or own or not needed:
                 return None, None
-            return CacheSet(cache, split, pictures.side or largest_side(cache)), None
+            return CacheSet(cache, split, pictures.side or largest_side(cache), whole=whole), None
         found = find_subject(self.session, name)
         if found.statistics is not None:
             return Statistics.load(found.statistics), found.statistics
@@ -268,7 +278,7 @@ class Evaluator:
         if not found.cache:
             raise UsageError("real pictures are a folder, a prepared dataset or an .npz file of statistics", where=name)
         real = Cache.open(self.session.workspace.cache_path(found.cache))
-        return CacheSet(real, found.split or split, pictures.side or largest_side(real)), None
+        return CacheSet(real, found.split or split, pictures.side or largest_side(real), whole=whole), None
 
     def _joint(self, cache: Cache | None) -> JointSpace:
         key = str(cache.path) if cache is not None else ""
@@ -283,9 +293,11 @@ def default_batch_size(device: torch.device, side: int | None) -> int:
 
 
 def largest_side(cache: Cache) -> int:
-    """The largest side at which a dataset can be seen."""
+    """The largest side at which a dataset can be seen: its own where it has no captions, as models of labels see it whole."""
     from stackgan_cli.data.feed import load_size
 
+    if not cache.num_captions:
+        return cache.image_size
     sides = [side for side in (512, 256, 128, 64, 32, 16) if load_size(side) <= cache.image_size]
     if not sides:
         raise DataError(f"images of {cache.image_size} px are too small to be measured", where=cache.path)

@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any
 from stackgan_cli.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from stackgan_cli.cli.ui import Session
     from stackgan_cli.data.cache import Cache
     from stackgan_cli.interop.extractors import Extractor
     from stackgan_cli.metrics.joint import JointSpace
+    from stackgan_cli.metrics.sets import ImageSet
+    from stackgan_cli.runs import Weights
 
 GENERAL = "tf-inception-2015"
 """The extractor of datasets that have no classifier of their own."""
 MADE_FOR = {"demo": "demo-classifier"}
 """Datasets whose classifier is trained when it is missing, as text encoders are: no published network knows what they show."""
+JUDGED = ("mnist", "svhn", "cifar10", "digits", "demo")
+"""Datasets with a preset `sgan-encoder-NAME`. A second network by it, of another seed, judges what is drawn by inverting the first."""
+JUDGE_SEED = 1
 
 
 def pick_extractor(
@@ -38,21 +44,84 @@ def pick_extractor(
 
 
 def default_extractor(session: Session, cache: Cache | None, device: str) -> str:
-    """The extractor for pictures of a cache; the drawn birds' classifier is trained when it is not there."""
+    """The extractor for pictures of a cache; a classifier of the datasets that have a preset for one is trained when it is not there."""
     if cache is None:
         return GENERAL
     run = _classifier_run(session, cache)
-    if run is None and cache.dataset in MADE_FOR:
-        from stackgan_cli.cli.work import Worker
-        from stackgan_cli.config.presets import load_config
+    if run is not None:
+        return f"classifier:{run}"
+    if cache.dataset in MADE_FOR:
         from stackgan_cli.training.setup import run_name
 
-        config = load_config(MADE_FOR[cache.dataset], [], {"data": {"cache": _name_of(session, cache)}})
-        session.say(f"no classifier has been trained on {cache.path.stem} yet: {config.name} comes first")
-        name = run_name(config.name, config.data.cache)
+        preset = MADE_FOR[cache.dataset]
+        return _trained(session, cache, preset, [], run_name(preset, _name_of(session, cache)), device)
+    return _judge(session, cache, device) if cache.dataset in JUDGED else GENERAL
+
+
+def default_judge(session: Session, cache: Cache | None, device: str) -> str:
+    """The classifier that says whether pictures show their labels: never the encoder that a stack of generators was trained to please.
+
+    It is trained when it is not there. Raises MismatchError for datasets without a preset, of which no classifier is there either.
+    """
+    run = None if cache is None else _classifier_run(session, cache)
+    if cache is not None and cache.dataset in JUDGED:
+        return _judge(session, cache, device)
+    if run is None:
+        name = "NAME" if cache is None else _name_of(session, cache)
+        raise MismatchError(
+            "no classifier is there that could judge these pictures",
+            hint=f"stackgan train --preset classifier --name judge data.cache={name}, and then --extractor classifier:judge",
+        )
+    return f"classifier:{run}"
+
+
+def _judge(session: Session, cache: Cache, device: str) -> str:
+    name = f"judge-{cache.path.stem}"
+    return _trained(session, cache, f"sgan-encoder-{cache.dataset}", [f"train.seed={JUDGE_SEED}"], name, device)
+
+
+def _trained(session: Session, cache: Cache, preset: str, overrides: list[str], name: str, device: str) -> str:
+    """The classifier `name`, made or finished where it is not."""
+    from stackgan_cli.cli.work import Worker
+    from stackgan_cli.config.presets import load_config
+    from stackgan_cli.runs import Run
+
+    folder = session.workspace.runs / name
+    if not ((folder / "config.yaml").is_file() and Run(folder).status()["finished"]):
+        config = load_config(preset, overrides, {"data": {"cache": _name_of(session, cache)}})
+        words = " ".join(["stackgan train --preset", preset, f"--name {name}", *overrides, f"data.cache={config.data.cache}"])
+        session.say(f"no classifier has been trained on {cache.path.stem} yet: {words} comes first")
         Worker(session, device).train(config, name)
-        run = name
-    return GENERAL if run is None else f"classifier:{run}"
+    return f"classifier:{name}"
+
+
+def right_outputs(session: Session, pictures: ImageSet, extractor: Extractor, weights: Path | None) -> np.ndarray:
+    """(N,) int64: the output of a classifier that is right for each picture, that of its label.
+
+    Real images are labelled with what the classifier tells apart (`model.label`). Raises MismatchError when it does not know the labels.
+    """
+    from stackgan_cli.data.labels import read_labels
+    from stackgan_cli.metrics.agreement import match_outputs
+    from stackgan_cli.metrics.sets import CacheSet
+    from stackgan_cli.runs import Weights
+
+    labels, names = pictures.labels, pictures.label_names
+    if extractor.name == "classifier":
+        judge = Weights.open(extractor.path)
+        label = judge.config.model.label  # type: ignore[union-attr]
+        if isinstance(pictures, CacheSet) and label != "class":
+            found = read_labels(pictures.cache, label, pictures.split)
+            labels, names = found.ids[pictures.rows], found.names
+        if weights is not None and _is_inverted(judge, Weights.open(weights)):
+            session.warn(f"the generators were trained to please {extractor.label}: have it judged by a classifier trained separately")
+    assert labels is not None and extractor.num_classes is not None
+    return match_outputs(labels, names, extractor.classes, extractor.num_classes, where=extractor.path)
+
+
+def _is_inverted(judge: Weights, generators: Weights) -> bool:
+    """Whether a classifier is the encoder inside the weights of a stack of generators."""
+    inside, own = generators.tensors("encoder"), judge.tensors("classifier")
+    return inside.keys() == own.keys() and all(bool((inside[key] == own[key]).all()) for key in own)
 
 
 def pick_joint(session: Session, name: str, cache: Cache | None, device: torch.device) -> JointSpace:
@@ -76,12 +145,15 @@ def pick_joint(session: Session, name: str, cache: Cache | None, device: torch.d
 
 
 def _classifier_run(session: Session, cache: Cache) -> str | None:
-    """The newest finished classifier that was trained on this cache."""
+    """The newest finished classifier that was trained on this cache; encoders to be inverted do not count."""
     from stackgan_cli.runs import Run
 
     for name in session.workspace.run_names():
         run = Run(session.workspace.runs / name)
-        if run.config.model.arch == "classifier" and _name_of(session, cache) == run.config.data.cache and run.status()["finished"]:
+        model = run.config.model
+        if model.arch != "classifier" or model.backbone == "sgan":
+            continue
+        if _name_of(session, cache) == run.config.data.cache and run.status()["finished"]:
             return name
     return None
 

@@ -1,9 +1,11 @@
-"""The hook that draws a grid of samples at every tick of a training: a row a caption, the same noise each time."""
+"""The hook that draws a grid of samples at every tick of a training: a row a caption or label, the same noise each time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from stackgan_cli.cli.labels import label_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +25,7 @@ class SampleGrids:
 
     @classmethod
     def of(cls, job: Job, session: Session) -> SampleGrids:
-        """The captions of the configuration, or one of each of the first held-out images, and their vectors."""
+        """The captions of the configuration, or one of each of the first held-out images, and their vectors; the first labels."""
         import numpy as np
         import torch
 
@@ -31,7 +33,8 @@ class SampleGrids:
         num_classes = getattr(job.run.config.model, "num_classes", None)
         if num_classes is not None:
             labels = torch.arange(min(samples.rows, num_classes))
-            return cls(job, labels.repeat_interleave(samples.columns), [f"class {label}" for label in labels.tolist()])
+            names = job.cache.class_names if job.labels is None else job.labels.names
+            return cls(job, labels.repeat_interleave(samples.columns), [label_name(label, names) for label in labels.tolist()])
         if job.vectors is None:
             return cls(job, None, None)
         if samples.captions and job.text_encoder is not None:

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, Output, RunName, Scale, TextEncoderFile, WeightsFile, examples, folder_of, session_of, source_of
+from stackgan_cli.cli.common import (
+    Device,
+    Labels,
+    Output,
+    RunName,
+    Scale,
+    TextEncoderFile,
+    WeightsFile,
+    examples,
+    folder_of,
+    session_of,
+    source_of,
+)
 from stackgan_cli.errors import UsageError
 
 EPILOG = examples(
@@ -20,7 +32,7 @@ EPILOG = examples(
 def interpolate(
     ctx: typer.Context,
     captions: Annotated[list[str] | None, typer.Argument(help="Two or more. Default: two of the run's own.", show_default=False)] = None,
-    label: Annotated[list[int] | None, typer.Option(help="Class-conditional models: a class, may be repeated.", show_default=False)] = None,
+    labels: Labels = None,
     steps: Annotated[int, typer.Option(min=2, help="Pictures a row.")] = 8,
     noise: Annotated[bool, typer.Option("--noise", help="Walk between seeds; the first caption stays.")] = False,
     count: Annotated[int, typer.Option(min=2, help="With --noise: how many seeds.")] = 3,
@@ -54,7 +66,7 @@ def interpolate(
         require_video()
     source = source_of(session, run, weights)
     sampler = Sampler.load(source, pick_device(device), text_encoder=text_encoder)
-    scene = Scene.of(session, sampler, captions or [], label or [], scale=scale, seed=seed, zero=zero_noise)
+    scene = Scene.of(session, sampler, captions or [], labels or [], scale=scale, seed=seed, zero=zero_noise)
     folder = output or folder_of(session, source, "interpolate")
     if shape is not None:
         files, mode, options = [folder / "noise-grid.png"], "noise-grid", ["--noise-grid", noise_grid]
@@ -65,7 +77,7 @@ def interpolate(
     else:
         noise = noise or scene.text is None
         mode, options = ("noise", ["--noise", "--count", str(count)]) if noise else ("captions", [])
-        if not noise and not captions and not label:
+        if not noise and not captions and not labels:
             scene.keep(2)
         stops = scene.between_seeds(count) if noise else scene.between_conditions()
         names = [f"seed {seed + number}" for number in range(count)] if noise else scene.names

@@ -12,6 +12,8 @@ from stackgan_cli.errors import MismatchError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
+    from torch import Tensor
 
     from stackgan_cli.cli.extract import Extract
     from stackgan_cli.cli.ui import Session
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from stackgan_cli.viz.nearest import Nearest
 
 BATCH = 64
+LEAST = 8
+"""Images that are drawn, where their number is not given and there are fewer captions or labels."""
 PIXELS_SIDE = 64
 """Pixels are compared at this side at most."""
 
@@ -29,8 +33,6 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
 
     Raises MismatchError when the weights have no such discriminator.
     """
-    import torch
-
     from stackgan_cli import registry
     from stackgan_cli.interop.extractor_weights import file_sha256
     from stackgan_cli.models.interface import PairDiscriminator
@@ -49,11 +51,41 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
     assert isinstance(network, PairDiscriminator)
 
     def extract(images: np.ndarray) -> np.ndarray:
-        pixels = torch.from_numpy(images).to(sampler.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        found: np.ndarray = network.features(pixels).flatten(1).cpu().numpy()
+        found: np.ndarray = network.features(_pixels(images, sampler.device)).flatten(1).cpu().numpy()
         return found
 
     return extract, {"network": name, "weights_sha256": file_sha256(sampler.weights.path), "side": side}
+
+
+def has_encoder(sampler: Sampler) -> bool:
+    """Whether the weights carry the encoder of images that their generators invert."""
+    return bool(sampler.weights.tensors("encoder"))
+
+
+def encoder_function(sampler: Sampler) -> tuple[Extract, dict[str, Any]]:
+    """Features of the encoder inside the weights, which the highest generator of the stack makes. Raises MismatchError without one."""
+
+    from stackgan_cli import registry
+    from stackgan_cli.interop.extractor_weights import file_sha256
+    from stackgan_cli.models.interface import ImageExtractor
+
+    if not has_encoder(sampler):
+        raise MismatchError("these weights have no encoder of images", where=sampler.weights.path, hint="use --by features or --by pixels")
+    network = registry.load_network(sampler.weights, "encoder").to(sampler.device)
+    assert isinstance(network, ImageExtractor)
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        found: np.ndarray = network.features(_pixels(images, sampler.device)).cpu().numpy()
+        return found
+
+    return extract, {"network": "encoder", "weights_sha256": file_sha256(sampler.weights.path)}
+
+
+def _pixels(images: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 (N, S, S, 3) to (N, 3, S, S) in [-1, 1]."""
+    import torch
+
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def pixel_function() -> tuple[Extract, dict[str, Any]]:
@@ -82,7 +114,7 @@ def search(
     from stackgan_cli.viz.nearest import Nearest
 
     key = hashlib.sha256(json.dumps([seen_by, images.identity], sort_keys=True, default=str).encode()).hexdigest()[:16]
-    kind = "discriminator" if "weights_sha256" in seen_by else "features"
+    kind = "features" if "weights_sha256" not in seen_by else "encoder" if seen_by["network"] == "encoder" else "discriminator"
     path = None if folder is None else folder / f"training-{kind}-{key}.npy"
 
     def nearest_to(queries: np.ndarray, count: int) -> Nearest:
@@ -136,16 +168,17 @@ def find_queries(
     sampler: Sampler,
     training: CacheSet,
     captions: list[str],
-    labels: list[int],
+    labels: list[str],
     folder: Path | None,
     real: int,
-    count: int,
+    count: int | None,
     seed: int,
     side: int,
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """uint8 (Q, side, side, 3), and what each of them is."""
     import numpy as np
 
+    from stackgan_cli.cli.labels import label_name
     from stackgan_cli.cli.pictures import conditions
     from stackgan_cli.metrics.sets import FolderSet
 
@@ -158,9 +191,12 @@ def find_queries(
         rows = training.rows[numbers]
         return training.read(numbers), [{"name": training.cache.names[row], "row": int(row)} for row in rows]
     texts, classes = conditions(session, sampler, captions, labels)
+    count = count or max(LEAST, len(texts or classes or []))
     seeds = list(range(seed, seed + count))
     in_turn = [None if texts is None else texts[number % len(texts)] for number in range(count)]
     labels_in_turn = None if classes is None else [classes[number % len(classes)] for number in range(count)]
     drawn = sampler.sample(None if texts is None else [text or "" for text in in_turn], seeds, labels=labels_in_turn)[side]
-    what = [{"caption": text, "seed": number} for text, number in zip(in_turn, seeds, strict=True)]
-    return drawn, [{**one, **({} if labels_in_turn is None else {"label": labels_in_turn[i]})} for i, one in enumerate(what)]
+    what: list[dict[str, Any]] = [{"caption": text, "seed": number} for text, number in zip(in_turn, seeds, strict=True)]
+    for one, label in zip(what, labels_in_turn or [], strict=False):
+        one |= {"label": label, "class": label_name(label, sampler.weights.classes)}
+    return drawn, what

@@ -136,7 +136,7 @@ def write_coordinates(path: Path, maps: dict[str, ImageMap], seeds: Sequence[int
                 table.writerow((name, index, f"{x:.6f}", f"{y:.6f}", row, column, group if group >= 0 else "", seed, text))
 
 
-def real_images(cache: Cache, split: str, count: int, side: int) -> tuple[CacheSet, list[str]]:
+def real_images(cache: Cache, split: str, count: int, side: int, *, whole: bool = False) -> tuple[CacheSet, list[str]]:
     """`count` images of a split, evenly spaced, or all where there are fewer; and their first captions, or names."""
     import numpy as np
 
@@ -145,5 +145,5 @@ def real_images(cache: Cache, split: str, count: int, side: int) -> tuple[CacheS
     rows = cache.rows(split)
     if len(rows) > count:
         rows = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
-    images = CacheSet(cache, split, side, rows)
+    images = CacheSet(cache, split, side, rows, whole=whole)
     return images, list(images.captions or (cache.names[row] for row in rows))

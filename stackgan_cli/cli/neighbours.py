@@ -8,13 +8,26 @@ from typing import Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, Output, RunName, Scale, TextEncoderFile, WeightsFile, examples, folder_of, session_of, source_of
+from stackgan_cli.cli.common import (
+    Device,
+    Labels,
+    Output,
+    RunName,
+    Scale,
+    TextEncoderFile,
+    WeightsFile,
+    examples,
+    folder_of,
+    session_of,
+    source_of,
+)
 from stackgan_cli.errors import UsageError
 
 EPILOG = examples(
     "stackgan neighbours",
     'stackgan neighbours "a red bird with black wings" "a yellow bird" --by pixels',
     "stackgan neighbours --real 8 --by features",
+    "stackgan neighbours --labels 0-9",
 )
 SHEET_ROWS = 24
 """Queries that the picture shows; the JSON file has all."""
@@ -22,6 +35,7 @@ SHEET_ROWS = 24
 
 class By(StrEnum):
     discriminator = "discriminator"
+    encoder = "encoder"
     features = "features"
     pixels = "pixels"
 
@@ -31,14 +45,21 @@ def neighbours(
     captions: Annotated[
         list[str] | None, typer.Argument(help="What to draw. Default: captions of held-out images.", show_default=False)
     ] = None,
-    label: Annotated[list[int] | None, typer.Option(help="Class-conditional models: a class, may be repeated.", show_default=False)] = None,
+    labels: Labels = None,
     images: Annotated[Path | None, typer.Option(help="Pictures of a folder instead of generated ones.", show_default=False)] = None,
     real: Annotated[int, typer.Option(min=0, help="So many training images instead: each should be its own nearest.")] = 0,
-    count: Annotated[int, typer.Option(min=1, help="Generated images; captions are taken in turn.")] = 8,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Generated images; captions or labels are taken in turn. Default: one each, at least 8.")
+    ] = None,
     nearest: Annotated[int, typer.Option(min=1, max=50, help="Neighbours of each.")] = 5,
-    by: Annotated[By, typer.Option(help="discriminator: its last map before the text (the papers); an extractor's; or pixels.")] = (
-        By.discriminator
-    ),
+    by: Annotated[
+        By | None,
+        typer.Option(
+            help="discriminator: its last map before the text (the papers); encoder: SGAN's; an extractor's features; or pixels. "
+            "Default: the encoder where the weights have one, else the discriminator.",
+            show_default=False,
+        ),
+    ] = None,
     extractor: Annotated[str, typer.Option(help="With --by features. Default: as for evaluate.", show_default=False)] = "",
     weights_folder: Annotated[Path | None, typer.Option(help="Where extractors' weights are.", show_default=False)] = None,
     cache: Annotated[str, typer.Option(help="Whose training images. Default: the run's.", show_default=False)] = "",
@@ -52,7 +73,7 @@ def neighbours(
 ) -> None:
     """Show generated images beside the training images nearest to them."""
     from stackgan_cli.cli.extract import extract_function
-    from stackgan_cli.cli.likeness import discriminator_function, find_queries, pixel_function, search
+    from stackgan_cli.cli.likeness import discriminator_function, encoder_function, find_queries, has_encoder, pixel_function, search
     from stackgan_cli.cli.pictures import identity_of, side_of
     from stackgan_cli.data.cache import Cache
     from stackgan_cli.files import write_json
@@ -63,21 +84,24 @@ def neighbours(
     from stackgan_cli.viz.nearest import neighbour_sheet
 
     session = session_of(ctx)
-    if (images is not None) + bool(real) + bool(captions or label) > 1:
-        raise UsageError("give captions, --images or --real, not several of them")
+    if (images is not None) + bool(real) + bool(captions or labels) > 1:
+        raise UsageError("give captions or labels, --images or --real, not several of them")
     source = source_of(session, run, weights)
     sampler = Sampler.load(source, pick_device(device), text_encoder=text_encoder)
     data = Cache.open(session.workspace.cache_path(cache or sampler.weights.config.data.cache))
     side = side_of(sampler, scale)
-    training = CacheSet(data, "train", side)
-    if by == By.discriminator:
+    training = CacheSet(data, "train", side, whole=sampler.weights.config.data.whole)
+    by = by or (By.encoder if has_encoder(sampler) else By.discriminator)
+    if by == By.encoder:
+        extract, seen_by = encoder_function(sampler)
+    elif by == By.discriminator:
         extract, seen_by = discriminator_function(sampler, side)
     elif by == By.pixels:
         extract, seen_by = pixel_function()
     else:
         extract, seen_by = extract_function(session, extractor, data, sampler.device, weights_folder=weights_folder)
 
-    pictures, queries = find_queries(session, sampler, training, captions or [], label or [], images, real, count, seed, side)
+    pictures, queries = find_queries(session, sampler, training, captions or [], labels or [], images, real, count, seed, side)
     home = folder_of(session, source, "neighbours")
     found = search(session, training, extract, seen_by, None if by == By.pixels else home)(extract(pictures), nearest)
     for query, indices, distances in zip(queries, found.indices.tolist(), found.distances.tolist(), strict=True):

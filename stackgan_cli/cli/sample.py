@@ -1,4 +1,4 @@
-"""`stackgan sample`: captions into pictures."""
+"""`stackgan sample`: captions, or class labels, into pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, RunName, TextEncoderFile, WeightsFile, examples, read_captions, session_of, source_of
+from stackgan_cli.cli.common import Device, Labels, RunName, TextEncoderFile, WeightsFile, examples, read_captions, session_of, source_of
 from stackgan_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ EPILOG = examples(
     'stackgan sample "a red bird with black wings"',
     'stackgan sample "a yellow bird" "a blue bird" --count 8 --fixed-noise',
     "stackgan sample --file examples/captions.txt --scale all --output pictures",
+    "stackgan sample --labels 0-9 --count 10 --fix z1",
 )
 
 
@@ -35,20 +36,23 @@ def sample(
     file: Annotated[Path | None, typer.Option(help="A text file, one caption a line.")] = None,
     run: RunName = "",
     weights: WeightsFile = None,
-    count: Annotated[int, typer.Option(min=1, help="Pictures a caption.")] = 4,
+    count: Annotated[int, typer.Option(min=1, help="Pictures a caption or label.")] = 4,
     grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Also one picture with all of them and the captions.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture; the next has the next seed.")] = 0,
     stage: Annotated[Stage | None, typer.Option(help="StackGAN-v1: which stage's pictures. Default: the last.", show_default=False)] = None,
     scale: Annotated[str, typer.Option(help="Which side's pictures, e.g. 64, or all. Default: the largest.", show_default=False)] = "",
-    label: Annotated[list[int] | None, typer.Option(help="Class-conditional models: a class, may be repeated.", show_default=False)] = None,
-    fixed_noise: Annotated[bool, typer.Option("--fixed-noise", help="The same noise for every caption.")] = False,
+    labels: Labels = None,
+    fixed_noise: Annotated[bool, typer.Option("--fixed-noise", help="The same noise for every caption or label.")] = False,
+    fix: Annotated[
+        list[str] | None, typer.Option(help="A noise that stays in a row, e.g. z1 (of its first seed) or z1=SEED.", show_default=False)
+    ] = None,
     mean: Annotated[bool, typer.Option("--mean", help="No noise in the conditioning.")] = False,
     output: Annotated[Path | None, typer.Option(help="Folder. Default: a new one in samples/.", show_default=False)] = None,
     text_encoder: TextEncoderFile = None,
     force: Annotated[bool, typer.Option("--force", help="Sample with another text encoder all the same.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Draw pictures of captions, with a grid and a JSON file from which each can be made again."""
+    """Draw pictures of captions or labels, with a grid and a JSON file from which each can be made again."""
     from stackgan_cli.cli.pictures import Pictures
     from stackgan_cli.runtime import pick_device
     from stackgan_cli.sampling import Sampler
@@ -63,12 +67,13 @@ def sample(
         session,
         sampler,
         texts,
-        labels=label or [],
+        labels=labels or [],
         count=count,
         seed=seed,
         stage=stage and stage.value,
         scale=scale,
         fixed_noise=fixed_noise,
+        fix=fix or [],
         mean=mean,
     )
     facts = pictures.write(output or _new_folder(session, source), with_grid=grid)

@@ -136,7 +136,9 @@ def drawn(
         return render(sampler.generator, text, seeds, device=device)[chosen_side]
 
     facts["image_side"] = chosen_side
-    return GeneratedSet(generate, count, chosen_side, class_ids=class_ids, captions=captions, description=facts)
+    return GeneratedSet(
+        generate, count, chosen_side, class_ids=class_ids, captions=captions, label_names=sampler.weights.classes, description=facts
+    )
 
 
 def _vectors(sampler: Sampler, cache: Cache, chosen: np.ndarray, captions: list[str]) -> np.ndarray:

@@ -48,6 +48,7 @@ def tsne(
 ) -> None:
     """Embed generated and, beside them, real images by t-SNE; mark images that repeat. A page shows each with its caption."""
     from stackgan_cli.cli.extract import extract_function
+    from stackgan_cli.cli.labels import label_name
     from stackgan_cli.cli.mapping import ImageMap, Settings, real_images, write_coordinates
     from stackgan_cli.cli.pictures import identity_of, side_of
     from stackgan_cli.cli.subjects import drawn
@@ -68,11 +69,11 @@ def tsne(
 
     fake = drawn(session, sampler, data, split=split, count=count, side=side, seed=seed, device=sampler.device)
     seeds = [key_seed("evaluate", seed, index) for index in range(len(fake))]
-    named = [f"seed {number}" for number in seeds] if fake.class_ids is None else [f"class {label}" for label in fake.class_ids]
+    named = [f"seed {number}" for number in seeds] if fake.class_ids is None else [label_name(i, fake.label_names) for i in fake.class_ids]
     texts = fake.captions or named
     maps = {"generated": ImageMap.of(session, "generated", fake, texts, extract, settings)}
     if data is not None:
-        real, names = real_images(data, split, count, side)
+        real, names = real_images(data, split, count, side, whole=sampler.weights.config.data.whole)
         maps["real"] = ImageMap.of(session, "real", real, names, extract, settings)
 
     folder = output or folder_of(session, source, "tsne")

@@ -9,7 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stackgan_cli.cli.pictures import conditions, identity_of, label_name, side_of
+from stackgan_cli.cli.labels import label_name, label_word
+from stackgan_cli.cli.pictures import conditions, identity_of, side_of
 from stackgan_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Scene:
 
     @classmethod
     def of(
-        cls, session: Session, sampler: Sampler, captions: Sequence[str], labels: Sequence[int], *, scale: str, seed: int, zero: bool
+        cls, session: Session, sampler: Sampler, captions: Sequence[str], labels: Sequence[str], *, scale: str, seed: int, zero: bool
     ) -> Scene:
         """The conditions to draw. Raises UsageError for captions or labels that the model does not take."""
         import torch
@@ -47,7 +48,7 @@ class Scene:
             text = sampler.vectors(texts)
         elif classes is not None:
             text = sampler.generator.condition(torch.tensor(classes, device=sampler.device))
-        names = texts or [label_name(label) for label in classes or []]
+        names = texts or [label_name(label, sampler.weights.classes) for label in classes or []]
         return cls(sampler, names, texts, classes, text, side, seed, zero)
 
     def keep(self, count: int) -> None:
@@ -143,7 +144,7 @@ class Scene:
     def facts(self, mode: str, options: list[str], files: list[Path]) -> dict[str, Any]:
         """The sidecar: what was drawn, and the command that draws it again."""
         words = ["stackgan", "interpolate", *(self.captions or []), "--weights", str(self.sampler.weights.path), "--seed", str(self.seed)]
-        words += [word for label in self.labels or [] for word in ("--label", str(label))]
+        words += [word for label in self.labels or [] for word in ("--labels", label_word(label, self.sampler.weights.classes))]
         words += ["--scale", str(self.side), *options, *(["--zero-noise"] if self.zero else [])]
         return {
             **identity_of(self.sampler),

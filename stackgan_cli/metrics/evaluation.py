@@ -7,7 +7,7 @@ it. A result is never a bare number: its protocol names extractor, resizing, bot
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from stackgan_cli.errors import DataError, MismatchError, UsageError, did_you_mean
 from stackgan_cli.interop.extractors import Extractor
+from stackgan_cli.metrics.agreement import accuracy_facts, agreement
 from stackgan_cli.metrics.joint import JointSpace, similarity
 from stackgan_cli.metrics.ms_ssim import ms_ssim_diversity
 from stackgan_cli.metrics.protocols import Protocol
@@ -55,8 +56,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("ms-ssim", "MS-SSIM"),
     Metric("vs-similarity", "VS similarity", joint=True),
     Metric("r-precision", "R-precision", joint=True),
+    Metric("accuracy", "accuracy", logits=True),
 )
-LEAST = {"precision-recall": 4, "r-precision": 100}
+LEAST = {"precision-recall": 4, "r-precision": 100, "accuracy": 1}
 """Pictures that a metric needs; for the others two, or one a split of the inception score."""
 WITHOUT_EXTRACTOR = ("ms-ssim", "vs-similarity", "r-precision")
 
@@ -102,6 +104,11 @@ def check(metrics: Sequence[Metric], subject: ImageSet, reference: ImageSet | St
             raise UsageError(
                 f"{metric.name} needs the caption of every picture, and here are none", hint="evaluate a model that draws from captions"
             )
+        if metric.name == "accuracy" and subject.labels is None:
+            raise UsageError(
+                "accuracy needs the label that every picture was drawn for, and here are none",
+                hint="evaluate a model that draws from class labels, or a prepared dataset with classes",
+            )
         if (metric.joint or metric.name == "ms-ssim") and subject.side is None:
             raise DataError(
                 "these pictures are of several sizes, or not square", hint=f"{metric.name} is of pictures of one size: leave it out"
@@ -123,6 +130,8 @@ class Evaluation:
     protocol: Protocol
     extractor: Extractor | None = None
     joint: JointSpace | None = None
+    right: np.ndarray | None = None
+    """For accuracy: the output of the extractor that is right for each picture, (N,) int64."""
     seed: int = 0
     batch_size: int = 64
     compat: str | None = None
@@ -142,7 +151,8 @@ class Evaluation:
         """All results, on the first process (the others return nothing)."""
         check(metrics, self.subject, self.reference, self.protocol)
         if self.extractor is not None and not self.extractor.has_logits and any(metric.logits for metric in metrics):
-            raise UsageError("this extractor has no class probabilities", where=self.extractor.name, hint="leave out is and is-64")
+            asked = ", ".join(metric.name for metric in metrics if metric.logits)
+            raise UsageError("this extractor has no class probabilities", where=self.extractor.name, hint=f"leave out {asked}")
         # A list, for all processes are to go through the views in one order: what they gather belongs together by it.
         views = list(dict.fromkeys(metric.side for metric in metrics if metric.name not in WITHOUT_EXTRACTOR))
         if self.save_to is not None and None not in views:
@@ -248,6 +258,11 @@ class Evaluation:
                 return [self._vs_similarity(metric, taps["joint"].vectors)]
             case "r-precision":
                 return [self._r_precision(metric, taps["joint"].vectors)]
+            case "accuracy":
+                assert self.right is not None and self.extractor is not None
+                share, by_output = agreement(taps[metric.side].logits, self.right)
+                result = self._result(metric, share, None, {}, accuracy_facts(by_output, self.extractor.classes))
+                return [replace(result, title=f"{metric.title} (by {self.extractor.label})")]
         raise AssertionError(metric.name)
 
     def _fid(self, metric: Metric, tap: FeatureTap) -> Result:

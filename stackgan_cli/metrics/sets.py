@@ -25,9 +25,15 @@ DECODERS = 4
 
 
 class ImageSet(ABC):
-    """`class_ids` (N,) int64 and `captions` where they are known; `side` None when the pictures are of several sizes."""
+    """`class_ids` (N,) int64 and `captions` where they are known; `side` None when the pictures are of several sizes.
+
+    `labels` (N,) int64 are what pictures are to be recognised as, where they were drawn for a label or have one: the classes, but of a
+    caption's picture none. `label_names` are what the numbers stand for; None where that is not known.
+    """
 
     class_ids: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    label_names: Sequence[str] | None = None
     captions: Sequence[str] | None = None
     side: int | None = None
 
@@ -60,10 +66,12 @@ class GeneratedSet(ImageSet):
         *,
         class_ids: np.ndarray | None = None,
         captions: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
         description: dict[str, Any],
     ) -> None:
         self._generate, self._count, self._description = generate, count, description
         self.side, self.class_ids, self.captions = side, class_ids, captions
+        self.labels, self.label_names = (class_ids if captions is None else None), label_names
 
     def __len__(self) -> int:
         return self._count
@@ -77,16 +85,21 @@ class GeneratedSet(ImageSet):
 
 
 class CacheSet(ImageSet):
-    """Images of a prepared dataset as evaluation sees them, at `side` px. `rows` defaults to those of the split."""
+    """Images of a prepared dataset as evaluation sees them, at `side` px. `rows` defaults to those of the split.
 
-    def __init__(self, cache: Cache, split: str, side: int, rows: np.ndarray | None = None) -> None:
-        check_side(cache, side)
+    They are seen `whole` where a model is trained on whole images, and always at their own side.
+    """
+
+    def __init__(self, cache: Cache, split: str, side: int, rows: np.ndarray | None = None, *, whole: bool = False) -> None:
+        self.whole = whole or side == cache.image_size
+        check_side(cache, side, whole=self.whole)
         self.cache, self.split, self.side = cache, split, side
         self.rows = cache.rows(split) if rows is None else rows
         if not len(self.rows):
             raise DataError(f"no images in the {split!r} split", where=cache.path)
         classes = cache.class_ids[self.rows]
-        self.class_ids = classes if (classes >= 0).all() else None
+        self.class_ids = self.labels = classes if (classes >= 0).all() else None
+        self.label_names = cache.class_names
         first, count = cache.caption_offsets[self.rows], np.diff(cache.caption_offsets)[self.rows]
         self.captions = [cache.captions[index] for index in first] if (count > 0).all() else None
 
@@ -94,16 +107,17 @@ class CacheSet(ImageSet):
         return len(self.rows)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        return centre_views(self.cache, self.rows[indices], int(self.side or 0))
+        return centre_views(self.cache, self.rows[indices], int(self.side or 0), whole=self.whole)
 
     @property
     def description(self) -> dict[str, Any]:
-        return {"images": f"cache {self.cache.path.stem}", "split": self.split, "crop": "centre", "image_side": self.side}
+        crop = "none" if self.whole else "centre"
+        return {"images": f"cache {self.cache.path.stem}", "split": self.split, "crop": crop, "image_side": self.side}
 
     @property
     def identity(self) -> str:
         rows = hashlib.sha256(self.rows.tobytes()).hexdigest()[:16]
-        return f"{self.cache.identity} {rows} {self.side}"
+        return f"{self.cache.identity} {rows} {self.side}{' whole' if self.whole else ''}"
 
 
 class FolderSet(ImageSet):

@@ -1,0 +1,56 @@
+"""Whether a classifier recognises what pictures were drawn for, or are labelled with: pure functions, no networks.
+
+A number means something only with its judge, which has to be another network than the one that a generator was trained to please.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from stackgan_cli.errors import MismatchError
+
+
+def match_outputs(
+    labels: np.ndarray, names: Sequence[str] | None, outputs: Sequence[str] | None, num_outputs: int, *, where: object = ""
+) -> np.ndarray:
+    """(N,) int64: the output of a classifier that is right for each of `labels` (N,).
+
+    By name where those of the labels and of the `outputs` are both known, else by number, among `num_outputs`. Raises MismatchError when
+    the classifier does not tell a label apart, or when it is not known which of its outputs that is.
+    """
+    present = np.unique(labels)
+    if names is None or outputs is None:
+        count = int(present[-1]) + 1 if names is None else len(names)
+        if count > num_outputs or (names is not None and count != num_outputs):
+            raise MismatchError(
+                f"this classifier has {num_outputs:,} classes, and it is not known which of them the {count:,} labels are",
+                where=where,
+                hint="name a classifier of these labels with --extractor classifier:RUN",
+            )
+        return labels
+    numbers = {name: number for number, name in enumerate(outputs)}
+    unknown = [names[label] for label in present if names[label] not in numbers]
+    if unknown:
+        raise MismatchError(
+            f"this classifier does not tell {unknown[0]!r} apart{f' and {len(unknown) - 1:,} more labels' if unknown[1:] else ''}",
+            where=where,
+            hint="its classes are " + ", ".join([*outputs[:6], *(["..."] if len(outputs) > 6 else [])]) + "; name another with --extractor",
+        )
+    table = np.full(int(present[-1]) + 1, -1, np.int64)
+    table[present] = [numbers[names[label]] for label in present]
+    return table[labels]
+
+
+def agreement(logits: np.ndarray, right: np.ndarray) -> tuple[float, dict[int, float]]:
+    """The share of rows of `logits` (N, K) whose largest is the one of `right` (N,), and the same of the rows of each right output."""
+    found = logits.argmax(1) == right
+    return float(found.mean()), {int(output): float(found[right == output].mean()) for output in np.unique(right)}
+
+
+def accuracy_facts(by_output: dict[int, float], outputs: Sequence[str] | None) -> dict[str, Any]:
+    """What belongs beside an accuracy: that of every label by name, and the lowest."""
+    named = {outputs[output] if outputs is not None else str(output): share for output, share in by_output.items()}
+    return {"lowest": min(named.values()), "by_label": named}
