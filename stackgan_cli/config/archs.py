@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from stackgan_cli.config.base import PositiveInt, VariantConfig
 from stackgan_cli.config.measures import CharCNNRNN, Classifier, VSSimilarity
+from stackgan_cli.config.sgan import SGAN
 
 
 class StackGANv1(VariantConfig):
@@ -275,4 +276,4 @@ class HDGAN(StackedConfig):
         return self
 
 
-ArchConfig = Annotated[StackGANv1 | StackGANv2 | HDGAN | CharCNNRNN | Classifier | VSSimilarity, Field(discriminator="arch")]
+ArchConfig = Annotated[StackGANv1 | StackGANv2 | HDGAN | SGAN | CharCNNRNN | Classifier | VSSimilarity, Field(discriminator="arch")]

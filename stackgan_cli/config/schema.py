@@ -27,6 +27,8 @@ class DataConfig(Frozen):
     """Mirror each image with probability 1/2."""
     random_crop: bool = True
     """Random crop of 64/76 of the side (256 of 304 px), else the centre."""
+    whole: bool = False
+    """Whole images at the resolution that is trained at, and no crops of them."""
     residency: Literal["auto", "device", "ram", "mmap"] = "auto"
     """Where the images wait: GPU memory, host memory, or the file itself. All three give identical batches."""
 
@@ -39,6 +41,8 @@ class OptimConfig(Frozen):
     lr_discriminator: Rate | None = None
     """Learning rate of discriminators; None takes `lr`."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    eps: Rate = 1e-8
+    """Added to the root of the second moment. SGAN's code adds 1e-8 under the root, which is about 1e-4 beside it."""
     decay_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
     decay_every: Annotated[float, Field(gt=0)] | None = None
     """Epochs between two multiplications of the learning rate by `decay_factor`; None keeps it constant."""
@@ -94,7 +98,8 @@ class RequiresConfig(Frozen):
     text_encoder: str | None = None
     stage1: str | None = None
     extractor: str | None = None
-    """Whose features `vs-similarity` compares with text: a classifier, or any extractor as `evaluate --extractor` takes it."""
+    """`vs-similarity`: whose features are compared with text, a classifier or any extractor as `evaluate --extractor` takes it.
+    `sgan`: the encoder that is inverted, a classifier with backbone `sgan`."""
 
 
 class RunConfig(Frozen):

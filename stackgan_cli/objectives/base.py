@@ -64,6 +64,13 @@ class Objective(ABC):
     phases: tuple[Phase, ...]
     needs: Needs
 
+    def at(self, step: int) -> Objective:
+        """The game as it is played at training step `step`: this one, or one of the stages of a run, with the same phases.
+
+        Where it changes, optimisers start anew.
+        """
+        return self
+
     @abstractmethod
     def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
         """The moves of training step `step` (from 0)."""

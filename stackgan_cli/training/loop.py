@@ -93,7 +93,8 @@ class Trainer:
 
     def run_step(self) -> None:
         """One optimisation step: all turns of the objective."""
-        step, turns = self.step, self.objective.turns(self.step, self.memory)
+        objective = self._enter(self.step)
+        step, turns = self.step, objective.turns(self.step, self.memory)
         differentiated = {(turn.batch, turn.draw) for turn in turns if self.players[turn.phase].phase.through_draw}
         drawn: dict[tuple[int, int], Any] = {}
         seen: dict[str, Any] = {}
@@ -105,30 +106,39 @@ class Trainer:
                 if draw is None:
                     self._only_trainable(turns, key)
                     with nullcontext() if key in differentiated else torch.no_grad():
-                        draw = self._draw(turn, slice_)
+                        draw = self._draw(objective, turn, slice_)
                     if self.config.accumulate == 1:
                         drawn[key] = draw
                 self._only_trainable([turn])
                 reseed(self.config.seed, "loss", step, index, self._part(slice_))
                 with self.precision(self.device):
-                    losses = self.objective.loss(turn.phase, draw)
+                    losses = objective.loss(turn.phase, draw)
                 (losses["total"] / self.config.accumulate).backward()
                 for name, value in losses.items():
                     label = turn.phase if name == "total" else f"{turn.phase}/{name}"
                     self.meters.add(label, value)
                     seen[label] = seen.get(label, 0.0) + value.detach() / self.config.accumulate
             self._move(player)
-        if type(self.objective).remember is not Objective.remember:
-            self.memory.update(self.objective.remember(step, self.world.mean(seen)) or {})
+        if type(objective).remember is not Objective.remember:
+            self.memory.update(objective.remember(step, self.world.mean(seen)) or {})
         self.step += 1
 
-    def _draw(self, turn: Turn, slice_: int) -> Any:
+    def _enter(self, step: int) -> Objective:
+        """The game of `step`. A new stage of a run starts with new optimisers and without memory."""
+        objective = self.objective.at(step)
+        if step and self.objective.at(step - 1) is not objective:
+            self.memory.clear()
+            for player in self.players.values():
+                player.optimizer = make_optimizer(player.params, self.config.optim, player.base_rate)
+        return objective
+
+    def _draw(self, objective: Objective, turn: Turn, slice_: int) -> Any:
         part, parts = self._part(slice_), self.world.size * self.config.accumulate
         batch = self.feed.batch(self.step, turn.batch, part, parts)
         noise = Noise(self.config.seed, "noise", self.step, turn.batch, turn.draw, device=self.device, part=part, parts=parts)
         reseed(self.config.seed, "draw", self.step, turn.batch, turn.draw, part)
         with self.precision(self.device):
-            return self.objective.draw(batch, noise)
+            return objective.draw(batch, noise)
 
     def _part(self, slice_: int) -> int:
         return self.world.rank * self.config.accumulate + slice_

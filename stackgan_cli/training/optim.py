@@ -28,10 +28,10 @@ def decay_at(epoch: float, config: OptimConfig) -> float:
 
 
 def make_optimizer(params: Sequence[nn.Parameter], config: OptimConfig, lr: float) -> torch.optim.Optimizer:
-    """Adam (eps 1e-8) or RMSprop (alpha 0.99, eps 1e-8, Torch7's defaults), in the fused or multi-tensor form."""
+    """Adam or RMSprop (alpha 0.99, Torch7's default), in the fused or multi-tensor form."""
     if config.kind == "adam":
-        return torch.optim.Adam(params, lr=lr, betas=config.betas, eps=1e-8, fused=True)
-    return torch.optim.RMSprop(params, lr=lr, alpha=0.99, eps=1e-8, foreach=True)
+        return torch.optim.Adam(params, lr=lr, betas=config.betas, eps=config.eps, fused=True)
+    return torch.optim.RMSprop(params, lr=lr, alpha=0.99, eps=config.eps, foreach=True)
 
 
 class MovingAverage:

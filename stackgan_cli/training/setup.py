@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,9 +22,11 @@ from stackgan_cli.config.measures import ExtractorFile
 from stackgan_cli.config.measures import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
+from stackgan_cli.config.sgan import SGAN
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.labels import Labels, read_labels
+from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.vectors import TextVectors
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.files import write_json
@@ -33,7 +36,9 @@ from stackgan_cli.interop.measures import load_classifier
 from stackgan_cli.interop.official import load_official, without_prefix
 from stackgan_cli.interop.published import read_checkpoint
 from stackgan_cli.interop.text_encoder import TextEncoder
+from stackgan_cli.models.classifier import Classifier
 from stackgan_cli.models.interface import Generator
+from stackgan_cli.models.sgan_encoder import SGANEncoder
 from stackgan_cli.models.similarity import VSSimilarity
 from stackgan_cli.runs import Run, Weights, Workspace
 from stackgan_cli.runtime import World, key_seed
@@ -115,9 +120,10 @@ def run_name(preset: str, cache: str) -> str:
 def resolve(config: RunConfig, workspace: Workspace, *, fetch: bool = True) -> RunConfig:
     """The configuration with what it leaves open filled in, so that a weights file can be rebuilt from its own header.
 
-    A classifier's number of classes comes from the labels of the cache; the extractor of a similarity from what `requires.extractor`
-    names: a run or weights file, the preset that will make it, or an extractor of another kind, which is downloaded if need be and
-    `fetch` allows it. Raises DataError for the cache, MismatchError or EnvironmentProblem for the extractor.
+    A classifier's number of classes comes from the labels of the cache; the extractor of a similarity, and the encoder that SGAN inverts,
+    from what `requires.extractor` names: a run or weights file, the preset that will make it, or (for a similarity) an extractor of
+    another kind, which is downloaded if need be and `fetch` allows it. Raises DataError for the cache, MismatchError or
+    EnvironmentProblem for the extractor.
     """
     model = config.model
     found: dict[str, Any] = {}
@@ -126,7 +132,9 @@ def resolve(config: RunConfig, workspace: Workspace, *, fetch: bool = True) -> R
         found["num_classes"] = len(labels.names)
     elif isinstance(model, VSSimilarityConfig) and model.extractor is None:
         found["extractor"] = _extractor_config(config, workspace, fetch)
-    return config.model_copy(update={"model": model.model_copy(update=found)})
+    elif isinstance(model, SGAN) and model.encoder is None:
+        found["encoder"] = _classifier_config(config, workspace)
+    return config.model_copy(update={"model": type(model).model_validate({**model.model_dump(), **found})})
 
 
 def _extractor_config(config: RunConfig, workspace: Workspace, fetch: bool) -> ClassifierConfig | ExtractorFile:
@@ -137,6 +145,14 @@ def _extractor_config(config: RunConfig, workspace: Workspace, fetch: bool) -> C
         extractor = open_extractor(wanted, weights_folder=workspace.extractors, offline=None if fetch else True)
         spec = f"{wanted.partition(':')[0]}:{extractor.path.resolve()}"
         return ExtractorFile(spec=spec, sha256=extractor.sha256, num_features=extractor.feature_dim)
+    return _classifier_config(config, workspace)
+
+
+def _classifier_config(config: RunConfig, workspace: Workspace) -> ClassifierConfig:
+    """The classifier that `requires.extractor` names, of a file or of the preset that will make it."""
+    wanted = config.requires.extractor
+    if wanted is None:
+        raise MismatchError("no encoder is named", where="requires.extractor", hint="stackgan presets ls sgan-encoder shows some to train")
     path = encoder_weights(wanted, config, workspace)
     if path is None and wanted not in preset_names():
         raise _no_extractor(wanted)
@@ -202,15 +218,26 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
         codes=codes,
         labels=None if labels is None else labels.ids,
         split=config.data.split,
-        rows=None if labels is None else labels.trained,
+        rows=labels.trained if isinstance(config.model, ClassifierConfig) and labels is not None else None,
         flip=config.data.flip,
         random_crop=config.data.random_crop,
+        whole=config.data.whole,
         residency=config.data.residency,
         device=device,
         seed=config.train.seed,
     )
+    if isinstance(config.model, ClassifierConfig) and not run.state_path.is_file():
+        _centre(networks["classifier"], feed)
     trainer = Trainer(objective, feed, config.train, device=device, world=world)
     return Job(run, cache, trainer, vectors, encoder, labels)
+
+
+def _centre(classifier: nn.Module, feed: Feed) -> None:
+    """Give an encoder that takes centred images the mean of those that it is trained on."""
+    network = classifier.get_submodule("network")
+    if isinstance(network, SGANEncoder):
+        parts = np.array_split(np.arange(len(feed)), len(feed) // 256 + 1)
+        network.centre_on(feed.images(part)[feed.resolution] for part in parts)
 
 
 def _check_classes(config: RunConfig, cache: Cache) -> None:
@@ -226,15 +253,17 @@ def _check_classes(config: RunConfig, cache: Cache) -> None:
 
 
 def _read_labels(config: RunConfig, cache: Cache) -> Labels:
-    """What a classifier is trained to tell apart. Raises DataError when the cache has another number of labels than `model.num_classes`."""
+    """What a classifier is trained to tell apart, or SGAN to draw. Raises DataError when the cache has another number of labels."""
     model = config.model
-    assert isinstance(model, ClassifierConfig)
+    assert isinstance(model, (ClassifierConfig, SGAN))
     labels = read_labels(cache, model.label, config.data.split)
     if model.num_classes not in (None, len(labels.names)):
         raise DataError(
             f"the {config.data.split!r} split has {len(labels.names)} labels ({model.label}), and the classifier {model.num_classes}",
             where=cache.path,
-            hint=f"model.num_classes={len(labels.names)}, or null for as many as there are",
+            hint=f"model.num_classes={len(labels.names)}, or null for as many as there are"
+            if isinstance(model, ClassifierConfig)
+            else "give an encoder of this dataset with requires.extractor",
         )
     return labels
 
@@ -247,6 +276,8 @@ def _load_earlier(networks: Mapping[str, nn.Module], config: RunConfig, workspac
     model = config.model
     if isinstance(model, VSSimilarityConfig) and not isinstance(model.extractor, ExtractorFile):
         inputs["extractor"] = _load_extractor(networks["similarity"], config, workspace)
+    if isinstance(model, SGAN):
+        inputs["encoder"] = _load_encoder(networks["encoder"], config, workspace)
     if isinstance(model, ClassifierConfig) and model.weights is not None:
         inputs["weights"] = _load_inception(networks["classifier"], model.weights, workspace)
     return inputs
@@ -254,15 +285,49 @@ def _load_earlier(networks: Mapping[str, nn.Module], config: RunConfig, workspac
 
 def _load_extractor(similarity: nn.Module, config: RunConfig, workspace: Workspace) -> str:
     assert isinstance(config.model, VSSimilarityConfig) and isinstance(similarity, VSSimilarity)
+    weights, classifier = _required_classifier(config, workspace)
+    if weights.config.model != config.model.extractor:
+        raise MismatchError(
+            "this classifier is of another configuration than model.extractor", where=weights.path, hint="model.extractor=null"
+        )
+    similarity.extractor.load_state_dict(classifier.state_dict())
+    return f"{weights.path.parent.parent.name} at step {weights.step}"
+
+
+def _required_classifier(config: RunConfig, workspace: Workspace) -> tuple[Weights, Classifier]:
     wanted = config.requires.extractor or ""
     path = encoder_weights(wanted, config, workspace)
     if path is None:
         raise _no_extractor(wanted)
-    weights, classifier = load_classifier(path)
-    if weights.config.model != config.model.extractor:
-        raise MismatchError("this classifier is of another configuration than model.extractor", where=path, hint="model.extractor=null")
-    similarity.extractor.load_state_dict(classifier.state_dict())
-    return f"{path.parent.parent.name} at step {weights.step}"
+    return load_classifier(path)
+
+
+def _load_encoder(encoder: nn.Module, config: RunConfig, workspace: Workspace) -> str:
+    """The encoder that SGAN inverts; it has to recognise the images of the cache. Returns the hash of its file."""
+    assert isinstance(config.model, SGAN)
+    weights, classifier = _required_classifier(config, workspace)
+    if weights.config.model != config.model.encoder:
+        raise MismatchError("this encoder is of another configuration than model.encoder", where=weights.path, hint="model.encoder=null")
+    cache = Cache.open(workspace.cache_path(config.data.cache))
+    right = _recognised(classifier, cache, _read_labels(config, cache), config)
+    if right < 0.5:
+        raise MismatchError(
+            f"recognises {100 * right:.0f} of 100 training images of {cache.path.stem}: it was trained on another dataset",
+            where=weights.path,
+            hint=f"give one that was trained on {cache.path.stem} with requires.extractor",
+        )
+    encoder.load_state_dict(classifier.state_dict())
+    return file_sha256(weights.path)
+
+
+@torch.inference_mode()
+def _recognised(classifier: Classifier, cache: Cache, labels: Labels, config: RunConfig) -> float:
+    """Share of a few hundred training images that get their label."""
+    rows = cache.rows(config.data.split)[:: max(1, len(cache.rows(config.data.split)) // 500)]
+    needs = Needs(images=(classifier.side,), text=False)
+    feed = Feed(cache, needs, batch_size=len(rows), rows=rows, whole=config.data.whole, residency="ram")
+    found = classifier(feed.images(np.arange(len(rows)))[classifier.side]).argmax(1).numpy()
+    return float((found == labels.ids[rows]).mean())
 
 
 def _load_inception(classifier: nn.Module, wanted: str, workspace: Workspace) -> str:

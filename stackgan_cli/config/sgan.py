@@ -1,0 +1,138 @@
+"""Configuration of SGAN (Huang et al.; poster and released code): a stack of generators that inverts an encoder. Torch-free.
+
+| | `paper` (poster) | `released` (CIFAR-10 code) | `released-mnist` |
+|---|---|---|---|
+| discriminators say | real or not | the class, and by its strength real or not | real or not |
+| adversarial loss of generators | -log D | log(1 - D), which saturates | -log D |
+| generator steps to a discriminator step | 1 | 1, 3, 5 or 7 by the discriminator's loss | 1 |
+| training | all levels alone, then jointly | one level after the other, then jointly | jointly from the start |
+| what a lower level says to the generators above it | weight 1 | 0.01 | 0 |
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from stackgan_cli.config.base import PositiveInt, VariantConfig
+from stackgan_cli.config.measures import Classifier
+
+Weight = Annotated[float, Field(ge=0)]
+
+SIZES: dict[str, dict[str, Any]] = {
+    "mnist": {"z_dims": (50, 50), "gf_dim": 64, "df_dim": 32, "hidden_dim": 512, "critic_dim": 256},
+    "cifar10": {"z_dims": (50, 16), "gf_dim": 128, "df_dim": 96, "hidden_dim": 512, "critic_dim": 512},
+}
+
+
+class SGAN(VariantConfig):
+    """Stacked generators from a class label by way of `levels` of an encoder to the image."""
+
+    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"critic": "binary", "adversarial": "non-saturating", "generator_turns": "one", "schedule": "parallel", "joint_weight": 1.0},
+        "released": {
+            "critic": "classes",
+            "adversarial": "saturating",
+            "generator_turns": "adaptive",
+            "schedule": "sequential",
+            "joint_weight": 0.01,
+        },
+        "released-mnist": {
+            "critic": "binary",
+            "adversarial": "non-saturating",
+            "generator_turns": "one",
+            "independent_steps": 0,
+            "joint_weight": 0.0,
+        },
+    }
+
+    DRAWS: ClassVar[bool] = True
+    arch: Literal["sgan"] = "sgan"
+    variant: Literal["paper", "released", "released-mnist"] = "paper"
+    encoder: Classifier | None = None
+    """The encoder that is inverted. None: what `requires.extractor` names; a run's own configuration shows it, and its weights are in the file."""
+    levels: tuple[Literal["fc3", "pool2", "pool1"], ...] = ("fc3",)
+    """Representations of the encoder between label and image, top to bottom. The papers': fc3. Empty: one generator from the label to the image, a DCGAN."""
+    networks: Literal["mnist", "cifar10"] = "mnist"
+    """Whose published layers: those for 28-px grey, or for 32-px colour images. The sizes below follow."""
+    z_dims: tuple[PositiveInt, ...] = (50, 50)
+    """Numbers of noise of each generator, top to bottom; uniform in [0, 1)."""
+    gf_dim: PositiveInt = 64
+    """Channels of the last hidden map of the image generator; the first has twice as many."""
+    df_dim: PositiveInt = 32
+    """Channels of the first layer of convolutional discriminators."""
+    hidden_dim: PositiveInt = 512
+    """Width of the generator of vectors."""
+    critic_dim: PositiveInt = 256
+    """Width of the discriminator of vectors."""
+    critic: Literal["binary", "classes"] = "binary"
+    adversarial: Literal["non-saturating", "saturating"] = "non-saturating"
+    adversarial_weight: Weight = 1.0
+    conditional_weight: Weight = 1.0
+    entropy_weight: Weight = 10.0
+    label_weight: Weight = 1.0
+    """critic `classes`: weight of telling the classes of real images apart."""
+    generator_turns: Literal["one", "adaptive"] = "one"
+    schedule: Literal["parallel", "sequential"] = "parallel"
+    """Whether the levels are trained alone at the same time, or one after the other (the image first), each for `independent_steps`."""
+    independent_steps: Annotated[int, Field(ge=0)] | None = 0
+    """Steps of training each level alone, on the encoder's features; then all are trained jointly. None: never jointly."""
+    joint_weight: Weight = 1.0
+    """How much the loss of a level counts for the generators above it in joint training; 1 is end to end."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_sizes(cls, values: Any) -> Any:
+        """Sizes and losses that are left out follow from `networks` and `levels`."""
+        if not isinstance(values, dict):
+            return values
+        row = dict(SIZES.get(str(values.get("networks", "mnist")), {}))
+        levels = values.get("levels")
+        if isinstance(levels, (list, tuple)) and "z_dims" in row:
+            top, bottom = row["z_dims"]
+            row["z_dims"] = (*([top] * len(levels)), bottom if levels else top)
+        return {**row, **values}
+
+    @property
+    def inverted(self) -> Classifier:
+        """The encoder; while it is still open, one of the published sizes."""
+        if self.encoder is not None:
+            return self.encoder
+        if self.networks == "mnist":
+            return Classifier(backbone="sgan", resolution=28, channels=1, conv_dims=(32, 32), num_classes=10)
+        return Classifier(backbone="sgan", resolution=32, channels=3, conv_dims=(64, 128), input_range="centred", num_classes=10)
+
+    @property
+    def resolution(self) -> int:
+        return self.inverted.resolution
+
+    @property
+    def label(self) -> str:
+        """What the labels are: `class`, or attributes of the cache."""
+        return self.inverted.label
+
+    @property
+    def num_classes(self) -> int:
+        return self.inverted.num_classes or 1
+
+    @property
+    def conditional(self) -> bool:
+        """It takes no captions."""
+        return False
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """What the stack passes through: label, `levels`, image."""
+        return ("label", *self.levels, "image")
+
+    @model_validator(mode="after")
+    def _check(self) -> SGAN:
+        order = ("fc3", "pool2", "pool1")
+        if list(self.levels) != sorted(set(self.levels), key=order.index):
+            raise ValueError(f"levels: give each at most once, from top to bottom ({', '.join(order)})")
+        if len(self.z_dims) != len(self.levels) + 1:
+            raise ValueError(f"z_dims: a stack of {len(self.levels) + 1} generators needs as many numbers, not {len(self.z_dims)}")
+        if self.encoder is not None and self.encoder.backbone != "sgan":
+            raise ValueError("encoder: only an encoder with backbone 'sgan' can be inverted")
+        return self

@@ -1,0 +1,189 @@
+"""The game of SGAN: every level of a stack against a discriminator of its own, alone first, then all together (Huang et al., poster).
+
+With h_i a representation of the real image, c_i what generator i starts from, and h'_i = G_i(c_i, z_i), the losses of level i are
+
+* discriminator: (R(h_i) + F(h'_i)) / 2, with R and F the binary cross-entropies for real and made;
+* adversarial: R(h'_i) (-log D of the poster), or -F(h'_i) where it saturates (released code);
+* conditional: what the encoder sees in h'_i against c_i, the cross-entropy with the label at the top, else the mean squared distance;
+* entropy: mean (Q(h'_i) - z_i)^2, which bounds the entropy of h'_i given c_i from below up to a constant (Gaussian Q of fixed variance). It is
+  part of the discriminator's loss too, which trains Q.
+
+Alone, c_i comes from the encoder; jointly it is h'_{i+1}, and the loss of a level reaches the generators above it with `joint_weight`. A
+discriminator of classes says real by the log-sum-exp of its logits (Salimans et al., section 5), and learns the classes of real images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stackgan_cli.config.sgan import SGAN
+from stackgan_cli.models.sgan import Discriminator, StackGenerator, encoder_of
+from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
+from stackgan_cli.objectives.terms import bce_fake, bce_real
+
+
+@dataclass
+class StackDraw:
+    """Representations by level, real and made, what each was made from (`above`), and with which noise. Level 0 is in the encoder's range."""
+
+    labels: Tensor
+    real: dict[int, Tensor]
+    made: dict[int, Tensor]
+    above: dict[int, Tensor]
+    noise: dict[int, Tensor]
+
+
+class Game(Objective):
+    """Phases `d` and `g` on some levels of the stack, alone (`joint` false) or fed by one another."""
+
+    def __init__(self, config: SGAN, networks: Mapping[str, nn.Module], levels: tuple[int, ...], joint: bool) -> None:
+        generator = networks["generator"]
+        assert isinstance(generator, StackGenerator)
+        self.config, self.generator, self.encoder = config, generator, encoder_of(networks)
+        self.levels, self.joint = levels, joint
+        self.discriminators: dict[int, Discriminator] = {}
+        for i in generator.z_dims:
+            discriminator = networks[f"discriminator{i}"]
+            assert isinstance(discriminator, Discriminator)
+            self.discriminators[i] = discriminator
+        self.modules = dict(networks)
+        self.phases = (
+            Phase("d", tuple(self.discriminators.values())),
+            Phase("g", (generator,), through_draw=True, ema=generator),
+        )
+        self.needs = Needs(images=(config.resolution,), text=False, labels=True)
+        self.names = {i: pair for i, pair in zip(generator.z_dims, pairwise(config.chain), strict=True)}
+        """Level to (what it starts from, what it makes)."""
+
+    def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
+        count = generator_steps(memory.get("d", 1.0)) if self.config.generator_turns == "adaptive" else 1
+        return Turn("d"), *(Turn("g", draw=number) for number in range(count))
+
+    def remember(self, step: int, seen: Mapping[str, Tensor]) -> dict[str, float] | None:
+        """The adversarial loss of the discriminator of the lowest level in play, where the generators' steps depend on it."""
+        if self.config.generator_turns != "adaptive":
+            return None
+        return {"d": float(seen[f"d/adversarial{min(self.levels)}"])}
+
+    def draw(self, batch: Batch, noise: Noise) -> StackDraw:
+        assert batch.labels is not None
+        real = self._representations(batch)
+        drawn = self.generator.draw_noise(batch.size, noise)
+        draw = StackDraw(batch.labels, {}, {}, {}, {i: drawn[f"z{i}"] for i in self.levels})
+        below: Tensor | None = None
+        for i in self.levels:
+            upper, lower = self.names[i]
+            above = real[upper] if below is None or not self.joint else below
+            made = self.generator.level(i, above, draw.noise[i])
+            draw.real[i], draw.above[i] = real[lower], above
+            draw.made[i] = made if i else self.encoder.native(made)
+            below = weigh_gradient(made, self.config.joint_weight) if self.joint else None
+        return draw
+
+    @torch.no_grad()
+    def _representations(self, batch: Batch) -> dict[str, Tensor]:
+        """What the encoder sees in the real images, by name, and the labels as vectors."""
+        assert batch.labels is not None
+        lower, h = "image", self.encoder.native(batch.images[self.config.resolution])
+        found = {"image": h}
+        for level in reversed(self.config.levels):
+            found[level] = h = self.encoder.between(h, lower, level)
+            lower = level
+        return found | {"label": self.generator.condition(batch.labels)}
+
+    def loss(self, phase: str, draw: StackDraw) -> dict[str, Tensor]:
+        level_loss = self._discriminator_loss if phase == "d" else self._generator_loss
+        parts: dict[str, Tensor] = {}
+        totals = []
+        for i in self.levels:
+            total, named = level_loss(i, draw)
+            totals.append(total)
+            parts |= {f"{name}{i}": value for name, value in named.items()}
+        return {"total": torch.stack(totals).sum(), **parts}
+
+    def _discriminator_loss(self, i: int, draw: StackDraw) -> tuple[Tensor, dict[str, Tensor]]:
+        config, d = self.config, self.discriminators[i]
+        real, _ = d(draw.real[i], self.joint)
+        made, guess = d(draw.made[i].detach(), self.joint)
+        parts = {"adversarial": (bce_real(strength(real)) + bce_fake(strength(made))) / 2}
+        total = parts["adversarial"]
+        if config.critic == "classes":
+            parts["classes"] = F.cross_entropy(real.float(), draw.labels)
+            total = total + config.label_weight * parts["classes"]
+        if config.entropy_weight:
+            parts["entropy"] = F.mse_loss(guess.float(), draw.noise[i])
+            total = total + config.entropy_weight * parts["entropy"]
+        return total, parts
+
+    def _generator_loss(self, i: int, draw: StackDraw) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
+        logits, guess = self.discriminators[i](draw.made[i], self.joint)
+        judged = strength(logits)
+        parts = {"adversarial": -bce_fake(judged) if config.adversarial == "saturating" else bce_real(judged)}
+        total = config.adversarial_weight * parts["adversarial"]
+        if config.conditional_weight:
+            parts["conditional"] = self._conditional_loss(i, draw)
+            total = total + config.conditional_weight * parts["conditional"]
+        if config.entropy_weight:
+            parts["entropy"] = F.mse_loss(guess.float(), draw.noise[i])
+            total = total + config.entropy_weight * parts["entropy"]
+        return total, parts
+
+    def _conditional_loss(self, i: int, draw: StackDraw) -> Tensor:
+        upper, lower = self.names[i]
+        if upper == "label":
+            return F.cross_entropy(self.encoder.between(draw.made[i], lower, "fc4").float(), draw.labels)
+        return F.mse_loss(self.encoder.between(draw.made[i], lower, upper).float(), draw.above[i].float())
+
+
+class InvertingObjective(Objective):
+    """The whole run: the stages of `config.schedule`. Asked itself, it answers for the first of them."""
+
+    def __init__(self, config: SGAN, networks: Mapping[str, nn.Module]) -> None:
+        depth, alone = len(config.z_dims), config.independent_steps
+        every = tuple(reversed(range(depth)))
+        groups = [(i,) for i in range(depth)] if config.schedule == "sequential" and depth > 1 else [every]
+        first = Game(config, networks, every, True)
+        self.games: list[Game] = [first]
+        """The games of the run; the last one goes on to its end."""
+        if depth > 1 and alone != 0:
+            self.games = [Game(config, networks, levels, False) for levels in groups]
+            self.games += [first] if alone is not None else []
+        self.each = alone
+        self.modules, self.phases, self.needs = first.modules, first.phases, first.needs
+
+    def at(self, step: int) -> Game:
+        return self.games[min(step // self.each, len(self.games) - 1)] if self.each else self.games[0]
+
+    def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
+        return self.at(step).turns(step, memory)
+
+    def draw(self, batch: Batch, noise: Noise) -> StackDraw:
+        return self.games[0].draw(batch, noise)
+
+    def loss(self, phase: str, draw: StackDraw) -> dict[str, Tensor]:
+        return self.games[0].loss(phase, draw)
+
+
+def strength(logits: Tensor) -> Tensor:
+    """Logits (B, 1), or of K classes (B, K), to one logit (B,) of being real: the log-sum-exp over classes."""
+    return logits.float().squeeze(1) if logits.shape[1] == 1 else logits.float().logsumexp(1)
+
+
+def generator_steps(discriminator_loss: float) -> int:
+    """How many steps generators make for one of a discriminator with this adversarial loss (released code)."""
+    for bound, steps in ((0.65, 1), (0.5, 3), (0.3, 5)):
+        if discriminator_loss > bound:
+            return steps
+    return 7
+
+
+def weigh_gradient(h: Tensor, weight: float) -> Tensor:
+    """`h`, with gradients that come back `weight` times as large."""
+    return h if weight == 1 else h.detach() if weight == 0 else torch.lerp(h.detach(), h, weight)
