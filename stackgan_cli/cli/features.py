@@ -75,9 +75,13 @@ def default_judge(session: Session, cache: Cache | None, device: str) -> str:
     return f"classifier:{run}"
 
 
+def judge_preset(dataset: str) -> str:
+    """The preset of the judge of a dataset that is in `JUDGED`."""
+    return f"sgan-encoder-{dataset}"
+
+
 def _judge(session: Session, cache: Cache, device: str) -> str:
-    name = f"judge-{cache.path.stem}"
-    return _trained(session, cache, f"sgan-encoder-{cache.dataset}", [f"train.seed={JUDGE_SEED}"], name, device)
+    return _trained(session, cache, judge_preset(cache.dataset), [f"train.seed={JUDGE_SEED}"], f"judge-{cache.path.stem}", device)
 
 
 def _trained(session: Session, cache: Cache, preset: str, overrides: list[str], name: str, device: str) -> str:
