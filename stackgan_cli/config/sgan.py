@@ -5,7 +5,7 @@
 | discriminators say | real or not | the class, and by its strength real or not | real or not |
 | adversarial loss of generators | -log D | log(1 - D), which saturates | -log D |
 | generator steps to a discriminator step | 1 | 1, 3, 5 or 7 by the discriminator's loss | 1 |
-| training | all levels alone, then jointly | one level after the other, then jointly | jointly from the start |
+| training (lengths are the presets') | all levels alone, then jointly | one level after the other, then jointly | jointly from the start |
 | what a lower level says to the generators above it | weight 1 | 0.01 | 0 |
 """
 
@@ -42,7 +42,7 @@ class SGAN(VariantConfig):
             "critic": "binary",
             "adversarial": "non-saturating",
             "generator_turns": "one",
-            "independent_steps": 0,
+            "schedule": "parallel",
             "joint_weight": 0.0,
         },
     }

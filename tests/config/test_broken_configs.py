@@ -153,7 +153,7 @@ def damage(rng: random.Random, tree: dict[str, object]) -> str:
     path: list[str] = []
     node = tree
     while True:
-        key = rng.choice([k for k in node if k not in ("summary", "paper", "name")])
+        key = rng.choice([k for k in node if k not in ("summary", "paper", "name", "arch")])
         path.append(key)
         value = node[key]
         if not isinstance(value, dict) or rng.random() < 0.15:
