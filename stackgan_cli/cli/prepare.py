@@ -14,6 +14,7 @@ from stackgan_cli.errors import UserError
 EPILOG = examples(
     "stackgan prepare demo",
     "stackgan prepare cub --source ~/data",
+    "stackgan prepare digits",
     "stackgan prepare demo --count 500 --image-size 76 --name small",
 )
 
@@ -25,9 +26,14 @@ class Fit(StrEnum):
 
 def prepare(
     ctx: typer.Context,
-    dataset: Annotated[str, typer.Argument(help="demo (drawn birds, nothing to download) or cub (CUB-200-2011 with captions).")] = "demo",
+    dataset: Annotated[
+        str, typer.Argument(help="demo (drawn birds), cub (CUB-200-2011 with captions); with labels mnist, svhn, cifar10, digits.")
+    ] = "demo",
     source: Annotated[Path | None, typer.Option(help="Folder of the dataset as published. Default: look for it, else download.")] = None,
-    image_size: Annotated[int, typer.Option(help="Side of the stored images in pixels.")] = 304,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Side of the stored images in pixels. Default: 304, with labels the dataset's.", show_default=False),
+    ] = None,
     fit: Annotated[Fit, typer.Option(help="squash: to a square (StackGAN-v1). keep: shorter side to the size (v2).")] = Fit.squash,
     count: Annotated[int | None, typer.Option(help="demo: images to draw. Default: 3000.", show_default=False)] = None,
     species: Annotated[int | None, typer.Option(help="demo: species, a fifth held out. Default: 1000.", show_default=False)] = None,
@@ -40,13 +46,14 @@ def prepare(
     """Make a cache of a dataset. The same command continues it after an interruption."""
     from stackgan_cli.data.cache import Cache
     from stackgan_cli.data.prepare import prepare as make
-    from stackgan_cli.data.sources import SourceOptions, gather
+    from stackgan_cli.data.sources import SourceOptions, find_dataset, gather
 
     session = session_of(ctx)
-    root = session.workspace.root
+    root, kind = session.workspace.root, find_dataset(dataset)
+    side = kind.image_size if image_size is None else image_size
     destination = session.workspace.cache_path_for(name or dataset)
     with session.progress(f"fetching {dataset}", unit="bytes") as bar:
-        options = SourceOptions(root, source and source.expanduser(), count, species, image_size, seed, bar.update)
+        options = SourceOptions(root, source and source.expanduser(), count, species, side, seed, bar.update)
         try:
             gathered = gather(dataset, options)
         except UserError:
@@ -60,8 +67,9 @@ def prepare(
             gathered.records,
             destination,
             dataset=dataset,
-            image_size=image_size,
+            image_size=side,
             fit=fit.value,
+            crop=kind.crop,
             workers=workers,
             strict=strict,
             force=force,
@@ -79,11 +87,13 @@ def prepare(
         "train": report.num_train,
         "test": report.num_test,
         "captions": report.num_captions,
+        "classes": report.num_classes,
         "skipped": [{"name": image, "reason": reason} for image, reason in report.skipped],
         "resumed": report.resumed,
         "existed": report.existed,
         "seconds": round(report.seconds, 3),
     }
     state = "is there already" if report.existed else f"made in {report.seconds:.0f} s"
-    counts = f"{report.num_train:,} training and {report.num_test:,} test images, {report.num_captions:,} captions"
+    what = f"{report.num_captions:,} captions" if report.num_captions else f"{report.num_classes} classes"
+    counts = f"{report.num_train:,} training and {report.num_test:,} test images, {what}"
     session.result(data, f"{report.path}: {counts}; {state}")

@@ -41,6 +41,7 @@ class PrepareReport:
     num_train: int
     num_test: int
     num_captions: int
+    num_classes: int
     skipped: tuple[tuple[str, str], ...]
     """(name, reason) of every image that was left out."""
     notes: tuple[str, ...]
@@ -69,8 +70,8 @@ def prepare(
     """Make the cache `destination` of `records`, which are read in order, more than once, and need not all be in memory.
 
     `fit` is 'squash' (to a square, v1) or 'keep' (shorter side `image_size`, v2); `crop` is 'box' (the released box crop) or 'none';
-    `workers` is the number of processes, by default one a core. An image without caption or that cannot be decoded is left out
-    and counted, or with `strict` an error. Raises DataError, ConfigError, or EnvironmentProblem when the disk is full.
+    `workers` is the number of processes, by default one a core. An image that cannot be decoded, or without caption where others have
+    some, is left out and counted, or with `strict` an error. Raises DataError, ConfigError, or EnvironmentProblem when the disk is full.
     """
     start = time.monotonic()
     _check_settings(image_size, fit, crop)
@@ -84,7 +85,7 @@ def prepare(
                 _difference(cache, survey, settings), where=destination, hint="give it another name, or use --force to replace it"
             )
         return _report(cache, notes, 0, True, start)
-    silent = np.flatnonzero(survey.num_captions == 0).tolist()
+    silent = np.flatnonzero(survey.silent).tolist()
     if strict and silent:
         raise DataError("has no caption", where=survey.names[silent[0]], hint="without --strict such images are left out")
     skipped = [(survey.names[row], "has no caption") for row in silent]
@@ -115,8 +116,9 @@ def _check_settings(image_size: int, fit: str, crop: str) -> None:
 def _report(cache: Cache, notes: Sequence[str], resumed: int, existed: bool, start: float) -> PrepareReport:
     train, test = (len(cache.rows(split)) for split in SPLITS)
     seconds = time.monotonic() - start
+    classes, skipped = len(cache.class_names), tuple(cache.skipped)
     return PrepareReport(
-        cache.path, cache.num_images, train, test, cache.num_captions, tuple(cache.skipped), tuple(notes), resumed, existed, seconds
+        cache.path, cache.num_images, train, test, cache.num_captions, classes, skipped, tuple(notes), resumed, existed, seconds
     )
 
 
@@ -147,7 +149,7 @@ def _build(
     notes: Sequence[str],
 ) -> int:
     """Render, collect and publish; returns how many images an earlier run had made."""
-    rows, side = np.flatnonzero(survey.num_captions), rendering.image_size
+    rows, side = np.flatnonzero(~survey.silent), rendering.image_size
     if rendering.fit == "keep":
         rows, ends = _measure(records, survey, rows, rendering, workers, strict, skipped)
         shape: tuple[int, ...] = (int(ends[-1]),)

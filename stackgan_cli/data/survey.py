@@ -41,7 +41,7 @@ class Survey:
 
     @classmethod
     def of(cls, records: Sequence[Record], settings: Mapping[str, str | int]) -> Survey:
-        """Read all records. Raises DataError when there is none, none with captions, or two have one name."""
+        """Read all records. Raises DataError when there is none, or two have one name."""
         count = len(records)
         digest = hashlib.sha256(json.dumps([1, settings]).encode())
         names: list[str] = []
@@ -72,8 +72,8 @@ class Survey:
                 digest.update(parts[row].astype("<f4").tobytes())
             for key, value in record.attributes.items():
                 attributes.setdefault(key, [""] * count)[row] = value
-        if not num_captions.any():
-            raise DataError("no image has a caption" if count else "there are no images", hint="look at --source")
+        if not count:
+            raise DataError("there are no images", hint="look at --source")
         class_names = sorted(class_of)
         rank = {name: index for index, name in enumerate(class_names)}
         order = np.array([rank[name] for name in class_of] + [-1], np.int32)  # the -1 of images without class stays
@@ -92,6 +92,11 @@ class Survey:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def silent(self) -> np.ndarray:
+        """(N,) bool: the images without caption, where others have some."""
+        return (self.num_captions == 0) & self.num_captions.any()
 
     def box(self, row: int) -> Box | None:
         """The box of a record, None when it has none."""

@@ -11,6 +11,8 @@ from stackgan_cli.data.demo_birds import demo_records
 from stackgan_cli.data.download import Progress
 from stackgan_cli.data.records import Record
 from stackgan_cli.data.sources.cub import cub_records, holds_cub, obtain_cub
+from stackgan_cli.data.sources.digits import digits_records
+from stackgan_cli.data.sources.mnist import holds_mnist, mnist_records, obtain_mnist
 from stackgan_cli.errors import DataError, UsageError, did_you_mean
 
 
@@ -45,22 +47,38 @@ class Dataset:
 
     summary: str
     gather: Callable[[SourceOptions], Gathered]
+    image_size: int = 304
+    """Side in pixels at which images are stored unless another is asked for."""
+    crop: str = "box"
+    """Whether images are cropped to the object (`box`) or not (`none`)."""
 
 
 def _demo(options: SourceOptions) -> Gathered:
-    if options.source is not None:
-        raise UsageError("the demo set is drawn, not read", where="--source", hint="leave --source out")
+    _check_no_source(options, "the demo set is drawn, not read")
     count = 3000 if options.count is None else options.count
     species = min(1000, count) if options.species is None else options.species
     return Gathered(demo_records(count, species, options.seed, options.image_size))
 
 
 def _cub(options: SourceOptions) -> Gathered:
-    if options.count is not None:
-        raise UsageError("only the demo set has a number of images to choose", where="--count", hint="leave --count out")
     source = options.source or find_source("cub", options.workspace, holds_cub)
     records = cub_records(source or obtain_cub(options.workspace / "downloads" / "cub", options.progress))
     return Gathered(records, records.notes)
+
+
+def _mnist(options: SourceOptions) -> Gathered:
+    source = options.source or find_source("mnist", options.workspace, holds_mnist)
+    return Gathered(mnist_records(source or obtain_mnist(options.workspace / "downloads" / "mnist")))
+
+
+def _digits(options: SourceOptions) -> Gathered:
+    _check_no_source(options, "these digits come with scikit-learn")
+    return Gathered(digits_records(options.image_size))
+
+
+def _check_no_source(options: SourceOptions, reason: str) -> None:
+    if options.source is not None:
+        raise UsageError(reason, where="--source", hint="leave --source out")
 
 
 def find_source(name: str, workspace: Path, holds: Callable[[Path], bool]) -> Path | None:
@@ -74,6 +92,8 @@ def find_source(name: str, workspace: Path, holds: Callable[[Path], bool]) -> Pa
 DATASETS: dict[str, Dataset] = {
     "demo": Dataset("drawn birds with captions, boxes and parts; nothing to download", _demo),
     "cub": Dataset("CUB-200-2011 with ten captions an image, in its authors' layout", _cub),
+    "mnist": Dataset("handwritten digits, grey", _mnist, 28, "none"),
+    "digits": Dataset("the digits that scikit-learn carries, enlarged; nothing to download", _digits, 28, "none"),
 }
 
 
@@ -82,13 +102,20 @@ def dataset_names() -> list[str]:
     return list(DATASETS)
 
 
-def gather(name: str, options: SourceOptions) -> Gathered:
-    """The records of a dataset. Raises UsageError for an unknown name, DataError when it is not there or damaged."""
+def find_dataset(name: str) -> Dataset:
+    """The dataset called `name`. Raises UsageError, with a suggestion, when there is none."""
     if name not in DATASETS:
         raise UsageError(
             f"there is no dataset {name!r}{did_you_mean(name, DATASETS)}", where="prepare", hint=f"choose from {', '.join(DATASETS)}"
         )
-    gathered = DATASETS[name].gather(options)
+    return DATASETS[name]
+
+
+def gather(name: str, options: SourceOptions) -> Gathered:
+    """The records of a dataset. Raises UsageError for an unknown name, DataError when it is not there or damaged."""
+    if name != "demo" and (options.count, options.species) != (None, None):
+        raise UsageError("only the demo set has numbers of images and species to choose", where="--count, --species", hint="leave them out")
+    gathered = find_dataset(name).gather(options)
     if not len(gathered.records):
         raise DataError(f"the dataset {name!r} has no images", where=options.source or "")
     return gathered

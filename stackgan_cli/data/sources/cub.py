@@ -127,7 +127,7 @@ def cub_records(source: Path) -> CubRecords:
     unnamed = next((labels[number][0] for number in here if labels[number][0] not in classes), None)
     if unnamed is not None:
         raise DataError(f"has no line for class {unnamed}", where=root / "classes.txt", hint="extract CUB_200_2011.tgz anew")
-    return CubRecords(
+    records = CubRecords(
         images=root / "images",
         captions=captions,
         names=tuple(names[number][0] for number in here),
@@ -138,6 +138,9 @@ def cub_records(source: Path) -> CubRecords:
         caption_folders=folders,
         absent=len(names) - len(here),
     )
+    if not any(record.captions for record in records):
+        raise DataError("no image has a caption", where=captions, hint=CAPTIONS_HINT)
+    return records
 
 
 def obtain_cub(folder: Path, progress: Progress | None = None) -> Path:

@@ -1,0 +1,41 @@
+"""The 1,797 handwritten digits of 8 px that scikit-learn carries (UCI, Alpaydin and Kaynak 1998): real data with nothing to download.
+
+They have no published split here: four fifths of each digit are to train on, one fifth to test on, chosen once and for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from stackgan_cli.data.sources.labelled import DIGITS, LabelledRecords
+
+LEVELS = 16
+"""Grey levels above black."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enlarged:
+    """A digit of 8 px, float (8, 8) from 0 to 16; called, it gives uint8 (side, side, 3), smoothly enlarged."""
+
+    image: np.ndarray
+    side: int
+
+    def __call__(self) -> np.ndarray:
+        small = Image.fromarray((self.image * (255 / LEVELS)).astype(np.float32))
+        large = np.asarray(small.resize((self.side, self.side), Image.Resampling.BICUBIC))
+        return np.repeat(large.round().clip(0, 255).astype(np.uint8)[..., None], 3, 2)
+
+
+def digits_records(image_size: int) -> LabelledRecords:
+    """All digits, drawn at `image_size` px."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
+    order = np.concatenate([np.sort(train), np.sort(test)])
+    return LabelledRecords(images.reshape(-1, 8, 8)[order], labels[order], len(train), DIGITS, partial(Enlarged, side=image_size))

@@ -1,0 +1,75 @@
+"""MNIST (LeCun et al. 1998): 60,000 and 10,000 handwritten digits of 28 px, grey. Its four files as published, packed (.gz) or not.
+
+Files are read and downloaded by torchvision. Looked for in the folder given, in its `raw/` and its `MNIST/raw/`, which is torchvision's.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from stackgan_cli.data.sources.labelled import DIGITS, LabelledRecords, downloading, folder_with
+from stackgan_cli.errors import DataError
+
+FILES = {
+    train: tuple(f"{part}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")) for train, part in ((True, "train"), (False, "t10k"))
+}
+"""Images and labels to train (True) and to test on."""
+BELOW = ("raw", "MNIST/raw")
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _holds(folder: Path) -> bool:
+    return any(_file(folder, name) for names in FILES.values() for name in names)
+
+
+def holds_mnist(source: Path) -> bool:
+    """Whether a folder holds the files of MNIST."""
+    return any(all(_file(place, name) for names in FILES.values() for name in names) for place in (source, *(source / b for b in BELOW)))
+
+
+def mnist_records(source: Path) -> LabelledRecords:
+    """Raises DataError when a file is not there or is damaged."""
+    folder = folder_with("MNIST", source, BELOW, _holds, "MNIST/raw/, or train-images-idx3-ubyte.gz and the other three files,")
+
+    def read(train: bool) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = (_read(folder, name) for name in FILES[train])
+        return images, labels
+
+    return LabelledRecords.of(read, DIGITS, folder)
+
+
+def obtain_mnist(folder: Path) -> Path:
+    """Download MNIST into `folder`. Returns it."""
+    from torchvision.datasets import MNIST
+
+    with downloading("mnist", folder):
+        MNIST(folder, download=True)
+    return folder
+
+
+def _read(folder: Path, name: str) -> np.ndarray:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    path = _file(folder, name)
+    if path is None:
+        raise DataError(f"{name}.gz not found", where=folder, hint="all four files of MNIST are needed")
+    reader = read_image_file if "images" in name else read_label_file
+    try:
+        if path.suffix != ".gz":
+            return np.asarray(reader(str(path)))
+        with tempfile.NamedTemporaryFile() as plain, gzip.open(path) as packed:  # the folder may be one that cannot be written
+            shutil.copyfileobj(packed, plain)
+            plain.flush()
+            return np.asarray(reader(plain.name))
+    except (OSError, EOFError, zlib.error, AssertionError, KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
+        reason = str(error) or "not what MNIST has there"
+        raise DataError(f"cannot be read: {reason}", where=path, hint="download it again") from None
