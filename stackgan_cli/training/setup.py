@@ -133,8 +133,8 @@ def resolve(config: RunConfig, workspace: Workspace, *, fetch: bool = True) -> R
     elif isinstance(model, VSSimilarityConfig) and model.extractor is None:
         found["extractor"] = _extractor_config(config, workspace, fetch)
     elif isinstance(model, SGAN) and model.encoder is None:
-        found["encoder"] = _classifier_config(config, workspace)
-    return config.model_copy(update={"model": type(model).model_validate({**model.model_dump(), **found})})
+        found["encoder"] = _encoder_config(config, workspace)
+    return config.model_copy(update={"model": model.model_copy(update=found)})
 
 
 def _extractor_config(config: RunConfig, workspace: Workspace, fetch: bool) -> ClassifierConfig | ExtractorFile:
@@ -146,6 +146,17 @@ def _extractor_config(config: RunConfig, workspace: Workspace, fetch: bool) -> C
         spec = f"{wanted.partition(':')[0]}:{extractor.path.resolve()}"
         return ExtractorFile(spec=spec, sha256=extractor.sha256, num_features=extractor.feature_dim)
     return _classifier_config(config, workspace)
+
+
+def _encoder_config(config: RunConfig, workspace: Workspace) -> ClassifierConfig:
+    found = _classifier_config(config, workspace)
+    if found.backbone != "sgan":
+        raise MismatchError(
+            f"{config.requires.extractor!r} is a classifier of backbone {found.backbone!r}, and only one of backbone 'sgan' can be inverted",
+            where="requires.extractor",
+            hint="stackgan presets ls sgan-encoder shows some to train",
+        )
+    return found
 
 
 def _classifier_config(config: RunConfig, workspace: Workspace) -> ClassifierConfig:

@@ -1,0 +1,140 @@
+"""SGAN through the loop: it continues to the same bits out of every stage, and its encoder has to belong to the dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from stackgan_cli.config.presets import load_config
+from stackgan_cli.data.prepare import prepare
+from stackgan_cli.data.sources import SourceOptions, gather
+from stackgan_cli.errors import DataError, MismatchError
+from stackgan_cli.objectives.inverting import InvertingObjective
+from stackgan_cli.runs import Run, Weights, Workspace
+from stackgan_cli.training.loop import train
+from stackgan_cli.training.plan import plan
+from stackgan_cli.training.setup import Job, open_job, resolve
+
+CPU = torch.device("cpu")
+
+
+def job(workspace: Workspace, name: str, *overrides: str, preset: str = "tiny-sgan") -> Job:
+    config = resolve(load_config(preset, [*overrides]), workspace)
+    return open_job(config, Run.open_or_create(workspace.runs / name, config), workspace, device=CPU)
+
+
+def finish(made: Job, **options: Any) -> dict[str, Tensor]:
+    train(made.trainer, made.run, save_weights=made.save_weights, **options)
+    return {f"{name}.{key}": value for name, module in made.trainer.objective.modules.items() for key, value in module.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with the digits and an encoder of them."""
+    torch.set_num_threads(1)
+    workspace = Workspace(tmp_path_factory.mktemp("digits"))
+    records = gather("digits", SourceOptions(workspace.root)).records
+    prepare(records, workspace.cache_path_for("digits"), dataset="digits", image_size=28, crop="none", workers=1)
+    finish(job(workspace, "tiny-sgan-encoder-digits", preset="tiny-sgan-encoder"))
+    return workspace
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["model.variant=released", "model.networks=cifar10", "model.independent_steps=7"],
+        ["model.variant=released-mnist", "model.independent_steps=0"],
+        ["model.levels=[]", "model.z_dims=[8]"],
+        ["model.levels=[fc3,pool2]", "model.z_dims=[8,8,8]", "train.accumulate=2"],
+    ],
+    ids=["paper", "released", "released-mnist", "one generator", "three levels"],
+)
+def test_it_continues_to_the_same_bits_out_of_every_stage(trained: Workspace, request: pytest.FixtureRequest, overrides: list[str]) -> None:
+    name = request.node.callspec.id
+    whole = finish(job(trained, f"whole {name}", *overrides))
+    for stop in (3, 7, 10, 14, 17):
+        first = job(trained, f"stopped {name} {stop}", *overrides)
+        while first.trainer.step < stop:
+            first.trainer.run_step()
+        first.run.save_state(first.trainer.state())
+        again = finish(job(trained, f"stopped {name} {stop}", *overrides))
+        assert whole.keys() == again.keys() and all(torch.equal(whole[key], again[key]) for key in whole), stop
+
+
+def test_a_stage_starts_with_new_optimisers_and_the_encoder_stays_as_it_was(trained: Workspace) -> None:
+    made = job(trained, "stages")
+    encoder = {key: value.clone() for key, value in made.trainer.objective.modules["encoder"].state_dict().items()}
+    source = Weights.open(trained.runs / "tiny-sgan-encoder-digits" / "weights" / "latest.safetensors").tensors("classifier")
+    assert all(torch.equal(encoder[key], source[key]) for key in source)
+    objective = made.trainer.objective
+    assert isinstance(objective, InvertingObjective)
+    counts = []
+    while made.trainer.step < 12:
+        made.trainer.run_step()
+        state = made.trainer.players["g"].optimizer.state_dict()["state"]
+        counts.append(int(state[0]["step"]))
+    assert counts == [*range(1, 11), 1, 2]
+    assert all(torch.equal(encoder[key], value) for key, value in made.trainer.objective.modules["encoder"].state_dict().items())
+
+
+def test_only_the_level_in_play_moves(trained: Workspace) -> None:
+    made = job(trained, "sequential", "model.schedule=sequential")
+    generator = made.trainer.objective.modules["generator"]
+    before = {key: value.clone() for key, value in generator.state_dict().items()}
+    made.trainer.run_step()
+    moved = {key.split(".")[0] for key, value in generator.state_dict().items() if not torch.equal(before[key], value)}
+    assert moved == {"level0"}
+
+
+def test_its_weights_name_the_labels(trained: Workspace) -> None:
+    made = job(trained, "named", "train.steps=1")
+    finish(made)
+    weights = Weights.open(made.run.folder / "weights" / "latest.safetensors")
+    assert weights.classes == tuple("0123456789")
+
+
+def test_a_missing_encoder_is_planned_or_refused(trained: Workspace, tmp_path: Path) -> None:
+    other = Workspace(tmp_path)
+    other.caches.mkdir(parents=True)
+    other.cache_path_for("digits").symlink_to(trained.cache_path_for("digits"))
+    config = load_config("tiny-sgan")
+    assert [item.command for item in plan(resolve(config, other), other)] == ["stackgan train --preset tiny-sgan-encoder"]
+    for words, error in (("requires.extractor=null", "no encoder is named"), ("requires.extractor=nothing", "is not there")):
+        with pytest.raises(MismatchError, match=error):
+            resolve(load_config("tiny-sgan", [words]), other)
+    with pytest.raises(MismatchError, match="is not there or not finished"):
+        job(other, "early")
+
+
+def encoder_of(workspace: Workspace, name: str, *overrides: str) -> str:
+    finish(job(workspace, name, *overrides, preset="tiny-sgan-encoder"))
+    return f"requires.extractor={name}"
+
+
+def test_an_encoder_that_does_not_recognise_the_images_is_refused(trained: Workspace) -> None:
+    word = encoder_of(trained, "untrained", "train.steps=1", "train.optim.lr=1e-9")
+    with pytest.raises(MismatchError, match=r"recognises \d+ of 100 training images of digits: it was trained on another dataset"):
+        job(trained, "foreign", word)
+
+
+def test_an_encoder_of_another_number_of_labels_is_refused(trained: Workspace, workspace: Workspace) -> None:
+    with pytest.raises(DataError, match=r"has 40 labels \(class\), and the classifier 10"):
+        job(trained, "birds", f"data.cache={workspace.cache_path('demo')}", "requires.extractor=tiny-sgan-encoder-digits")
+
+
+def test_images_smaller_than_the_encoder_takes_are_refused(trained: Workspace) -> None:
+    small = trained.cache_path_for("small")
+    prepare(gather("digits", SourceOptions(trained.root)).records, small, dataset="digits", image_size=20, crop="none", workers=1)
+    with pytest.raises(DataError, match="images are 20 px"):
+        job(trained, "small", "data.cache=small", "requires.extractor=tiny-sgan-encoder-digits")
+
+
+def test_a_classifier_that_is_no_stack_is_refused(trained: Workspace, workspace: Workspace) -> None:
+    finish(job(workspace, "plain", "train.steps=2", preset="tiny-classifier"))
+    with pytest.raises(MismatchError, match="only one of backbone 'sgan' can be inverted"):
+        job(trained, "not-invertible", f"requires.extractor={workspace.runs / 'plain'}")
