@@ -96,8 +96,8 @@ def _digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("digits") / "workspace"
     for words in (
         ["prepare", "digits", "--workers", "1"],
-        ["train", "--preset", "tiny-sgan-encoder", "data.cache=digits", "--name", "tiny-sgan-encoder-digits", "train.steps=60"],
-        ["train", "--preset", "tiny-sgan-encoder", "data.cache=digits", "--name", "judge-digits", "train.seed=1", "train.steps=60"],
+        ["train", "--preset", "tiny-sgan-encoder", "data.cache=digits", "--name", "tiny-sgan-encoder-digits"],
+        ["train", "--preset", "tiny-sgan-encoder", "data.cache=digits", "--name", "judge-digits", "train.seed=1"],
         ["train", "--preset", "tiny-sgan", "--name", "sgan", "samples.rows=10", "train.optim.lr=0.01"],
     ):
         device = ["--device", "cpu"] if words[0] == "train" else []
