@@ -49,10 +49,6 @@ class StackGANv1(VariantConfig):
     """Items of other classes that are drawn for a mismatched pair, of which the one with the nearest text is taken. 1 is the published
     sampling; with more the discriminator has to look at what few captions differ in."""
     wrong_weight: Annotated[float, Field(ge=0)] = 0.5
-    """Weight of the negatives: of fake and mismatched pairs each, where both are there."""
-    wrong_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Of the weight of both kinds of negatives together, the part of the mismatched pairs; half is published. With more a discriminator of
-    one head learns what captions mean sooner than what is drawn badly."""
     kl_weight: Annotated[float, Field(ge=0)] = 1.0
     kl_reduction: Literal["mean", "sum"] = "mean"
     captions_per_embedding: PositiveInt = 1

@@ -4,7 +4,7 @@ What each variant does:
 
 | | d | g |
 |---|---|---|
-| one head | real + w (fake + wrong), w = `wrong_weight` (see `wrong_share`); without wrong pairs real + fake | fake as real + `kl_weight` KL |
+| one head | real + w (fake + wrong), w = `wrong_weight`; without wrong pairs real + fake | fake as real + `kl_weight` KL |
 | two heads (PyTorch code, Stage-II) | (real_c + real_u) / 2 + (fake_c + wrong_c + fake_u) / 3 | fake_c + fake_u as real + `kl_weight` KL |
 
 Real, wrong and fake images go through the discriminator one after the other: each is a batch of its own to BatchNorm, as published.
@@ -96,9 +96,7 @@ class MatchingObjective(Objective):
             parts["real_u"], parts["fake_u"] = bce_real(real_u), bce_fake(fake_u)
             total = (parts["real"] + parts["real_u"]) / 2 + (sum(negatives) + parts["fake_u"]) / (len(negatives) + 1)
         else:
-            weight, share = self.config.wrong_weight, self.config.wrong_share
-            both = parts["fake"] if wrong is None else 2 * weight * torch.lerp(parts["fake"], parts["wrong"], share)
-            total = parts["real"] + both
+            total = parts["real"] + (self.config.wrong_weight if wrong is not None else 1.0) * sum(negatives)
         return {"total": total, **parts}
 
     def _wrong_logits(self, draw: MatchingDraw, real: Tensor) -> Tensor | None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from stackgan_cli.data.demo_birds import demo_records
 from stackgan_cli.data.download import Progress
 from stackgan_cli.data.records import Record
+from stackgan_cli.data.sources.cifar10 import cifar10_records, holds_cifar10, obtain_cifar10
 from stackgan_cli.data.sources.cub import cub_records, holds_cub, obtain_cub
 from stackgan_cli.data.sources.digits import digits_records
 from stackgan_cli.data.sources.mnist import holds_mnist, mnist_records, obtain_mnist
+from stackgan_cli.data.sources.svhn import holds_svhn, obtain_svhn, svhn_records
 from stackgan_cli.errors import DataError, UsageError, did_you_mean
 
 
@@ -66,9 +68,16 @@ def _cub(options: SourceOptions) -> Gathered:
     return Gathered(records, records.notes)
 
 
-def _mnist(options: SourceOptions) -> Gathered:
-    source = options.source or find_source("mnist", options.workspace, holds_mnist)
-    return Gathered(mnist_records(source or obtain_mnist(options.workspace / "downloads" / "mnist")))
+def _labelled(
+    name: str, holds: Callable[[Path], bool], obtain: Callable[[Path], Path], read: Callable[[Path], Sequence[Record]]
+) -> Callable[[SourceOptions], Gathered]:
+    """How a dataset with labels is come by: looked for, or downloaded by torchvision."""
+
+    def gather(options: SourceOptions) -> Gathered:
+        source = options.source or find_source(name, options.workspace, holds)
+        return Gathered(read(source or obtain(options.workspace / "downloads" / name)))
+
+    return gather
 
 
 def _digits(options: SourceOptions) -> Gathered:
@@ -92,7 +101,11 @@ def find_source(name: str, workspace: Path, holds: Callable[[Path], bool]) -> Pa
 DATASETS: dict[str, Dataset] = {
     "demo": Dataset("drawn birds with captions, boxes and parts; nothing to download", _demo),
     "cub": Dataset("CUB-200-2011 with ten captions an image, in its authors' layout", _cub),
-    "mnist": Dataset("handwritten digits, grey", _mnist, 28, "none"),
+    "mnist": Dataset("handwritten digits, grey", _labelled("mnist", holds_mnist, obtain_mnist, mnist_records), 28, "none"),
+    "svhn": Dataset("house numbers, one digit a picture", _labelled("svhn", holds_svhn, obtain_svhn, svhn_records), 32, "none"),
+    "cifar10": Dataset(
+        "photographs of ten kinds of things", _labelled("cifar10", holds_cifar10, obtain_cifar10, cifar10_records), 32, "none"
+    ),
     "digits": Dataset("the digits that scikit-learn carries, enlarged; nothing to download", _digits, 28, "none"),
 }
 

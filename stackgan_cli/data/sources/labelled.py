@@ -109,3 +109,14 @@ def folder_with(name: str, source: Path, below: Sequence[str], holds: Callable[[
     if found is None:
         raise DataError(f"no {name} in this folder", where=source, hint=f"give the folder that holds {files} with --source")
     return found
+
+
+def check_published(folder: Path, files: Sequence[tuple[str, str]]) -> None:
+    """Raises DataError unless each of `files` (name, MD5 that its publisher states) is in `folder`, and is that one."""
+    from torchvision.datasets.utils import check_integrity
+
+    for name, digest in files:
+        if not (folder / name).is_file():
+            raise DataError(f"{name} not found", where=folder, hint="get its files anew")
+        if not check_integrity(folder / name, digest):
+            raise DataError("is damaged, or not the published file (another MD5)", where=folder / name, hint="download it again")
