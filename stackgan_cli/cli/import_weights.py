@@ -17,17 +17,22 @@ IMPORT_EPILOG = examples(
     "stackgan import birds_3stages.zip --text-encoder lm_sje_nc4_cub_hybrid.t7",
     "stackgan import netG_epoch_90.pth --discriminator netD_epoch_last.pth",
     "stackgan import lm_sje_nc4_cub_hybrid.t7",
+    "stackgan import mnist_encoder.npz",
 )
 EXPORT_EPILOG = examples("stackgan export", "stackgan export --run v2-cub --output published")
 
 
 def import_weights(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A generator (StackGAN-v1 PyTorch, StackGAN-v2, HDGAN) or a char-CNN-RNN (.t7, .pth).")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A generator (StackGAN-v1 PyTorch, StackGAN-v2, HDGAN), a char-CNN-RNN (.t7, .pth) or SGAN's encoder (.npz)."),
+    ],
     discriminator: Annotated[
         list[Path] | None, typer.Option(help="Its discriminators; StackGAN-v2 has one a scale.", show_default=False)
     ] = None,
     text_encoder: Annotated[Path | None, typer.Option(help="The encoder of the captions it was trained on: .t7, .pth or ours.")] = None,
+    mean: Annotated[Path | None, typer.Option(help="SGAN's encoder of CIFAR-10: its meanimg.npy.", show_default=False)] = None,
     output: Annotated[
         Path | None, typer.Option(help="Default: imported/NAME.safetensors, encoders/HASH.safetensors.", show_default=False)
     ] = None,
@@ -36,6 +41,10 @@ def import_weights(
     from stackgan_cli.interop.published import kind_of, read_checkpoint
 
     session, file = session_of(ctx), file.expanduser()
+    if file.suffix == ".npz":
+        return _import_sgan_encoder(session, file, mean and mean.expanduser(), output)
+    if mean is not None:
+        raise UsageError("only SGAN's encoders (.npz) have a mean image", where="--mean", hint="leave it out")
     if file.suffix in (".t7", ".safetensors"):
         return _import_encoder(session, file, output)
     state = read_checkpoint(file)
@@ -62,6 +71,28 @@ def _import_encoder(session: Session, file: Path, output: Path | None) -> None:
     facts = {"path": str(target), "hash": encoder.hash, **encoder.identity}
     session.result(
         facts, f"{target}: char-CNN-RNN {encoder.config.variant}, {encoder.config.text_dim} numbers a caption, hash {encoder.hash[:8]}"
+    )
+
+
+def _import_sgan_encoder(session: Session, file: Path, mean: Path | None, output: Path | None) -> None:
+    from stackgan_cli.config.presets import load_config
+    from stackgan_cli.interop.sgan_encoders import kind_of_encoder, load_npz_encoder
+    from stackgan_cli.runs import write_weights
+
+    model, state = load_npz_encoder(file, mean)
+    preset, classes = kind_of_encoder(model)
+    if model.channels == 3 and mean is None:
+        session.warn("no mean image given: if this encoder was trained on centred images (CIFAR-10's), name its file with --mean")
+    config = load_config(preset).model_copy(update={"model": model, "name": file.stem, "summary": f"imported from {file.name}"})
+    target = output or session.workspace.root / "imported" / f"{file.stem}.safetensors"
+    write_weights(
+        target, {f"classifier.{key}": value for key, value in state.items()}, config=config, step=0, text_encoder=None, classes=classes
+    )
+    facts = {"path": str(target), "arch": model.arch, "classes": classes, "model": model.model_dump(mode="json")}
+    session.result(
+        facts,
+        f"{target}: SGAN's encoder, {model.resolution} px, {'grey' if model.channels == 1 else 'colour'}, {model.num_classes} classes\n"
+        f"measure it: stackgan evaluate {config.data.cache}:test --metric accuracy --extractor classifier:{target}",
     )
 
 

@@ -1,0 +1,55 @@
+"""SVHN (Netzer et al. 2011), the cropped digits: 73,257 and 26,032 house numbers of 32 px, in colour. Without the set `extra`.
+
+Files are read and downloaded by torchvision, which compares their published MD5 first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from stackgan_cli.data.sources.labelled import DIGITS, LabelledRecords, check_published, downloading, folder_with
+from stackgan_cli.errors import EnvironmentProblem
+
+BELOW = ("svhn", "SVHN")
+SPLITS = {True: "train", False: "test"}
+
+
+def _holds(folder: Path) -> bool:
+    return any((folder / f"{split}_32x32.mat").is_file() for split in SPLITS.values())
+
+
+def holds_svhn(source: Path) -> bool:
+    """Whether a folder holds SVHN."""
+    return any(
+        all((place / f"{split}_32x32.mat").is_file() for split in SPLITS.values()) for place in (source, *(source / b for b in BELOW))
+    )
+
+
+def svhn_records(source: Path) -> LabelledRecords:
+    """Raises DataError when a file is not there or is another than the published one, EnvironmentProblem without SciPy."""
+    try:
+        import scipy.io  # noqa: F401  torchvision reads by it
+    except ImportError:
+        raise EnvironmentProblem("SciPy is not installed, and SVHN is read by it", hint="python -m pip install scipy") from None
+    from torchvision.datasets import SVHN
+
+    folder = folder_with("SVHN", source, BELOW, _holds, "train_32x32.mat and test_32x32.mat")
+    check_published(folder, [tuple(SVHN.split_list[split][1:]) for split in SPLITS.values()])
+
+    def read(train: bool) -> tuple[np.ndarray, np.ndarray]:
+        found = SVHN(folder, SPLITS[train])
+        return found.data.transpose(0, 2, 3, 1), found.labels
+
+    return LabelledRecords.of(read, DIGITS, folder)
+
+
+def obtain_svhn(folder: Path) -> Path:
+    """Download SVHN into `folder`. Returns it."""
+    from torchvision.datasets import SVHN
+
+    with downloading("svhn", folder):
+        for split in SPLITS.values():
+            SVHN(folder, split, download=True)
+    return folder
