@@ -66,6 +66,9 @@ class SGAN(VariantConfig):
     """Width of the generator of vectors."""
     critic_dim: PositiveInt = 256
     """Width of the discriminator of vectors."""
+    initial: Literal["normal", "glorot"] = "normal"
+    """Weights at the start: N(0, 0.02) as in the released code, or Glorot's uniform ones (which one of its discriminators has), with which
+    discriminators learn far sooner."""
     critic: Literal["binary", "classes"] = "binary"
     adversarial: Literal["non-saturating", "saturating"] = "non-saturating"
     adversarial_weight: Weight = 1.0

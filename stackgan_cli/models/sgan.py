@@ -12,7 +12,7 @@ lowest (0) makes the image. Transposed convolutions mirror the encoder's layers:
 | discriminator of fc3 | 256 256 | noise 0.2, 512 512 |
 | discriminator of the image | 5x5 of stride 2: 32 64 128, fc 256 | noise 0.05, 3x3: 96 96 192 192 192, 1x1 192; dropout 0.1 |
 
-Hidden layers of generators are batch-normalised and rectified, those of discriminators leaky; weights start from N(0, 0.02). The lowest
+Hidden layers of generators are batch-normalised and rectified, those of discriminators leaky. The lowest
 representations (pool1, pool2) have no published stack: their networks continue the pattern.
 
 Shape letters: `B` batch, `K` classes, `Z` noise, `S` side of the image, `H` a representation: (B, 256) for fc3, (B, C, s, s) for maps.
@@ -95,8 +95,8 @@ class MapGenerator(nn.Module):
         for number in range(steps):
             last = number == steps - 1
             outputs = lower[0] if last else 2 * gf if number == 0 else gf
-            sizes = {"stride": 2, "padding": 2, "output_padding": 1} if number % 2 == 0 else {}
-            layer = nn.ConvTranspose2d(inputs, outputs, 5, bias=last, **sizes)
+            stride, padding, extra = (2, 2, 1) if number % 2 == 0 else (1, 0, 0)
+            layer = nn.ConvTranspose2d(inputs, outputs, 5, stride, padding, extra, bias=last)
             ups.append(layer if last else normed(layer, outputs))
             inputs = outputs
         if not steps:
@@ -128,7 +128,6 @@ class StackGenerator(Generator):
             first = upper if upper in MAPS else "pool2"
             path = MAPS[MAPS.index(first) : MAPS.index(lower) + 1]
             self.add_module(f"level{i}", MapGenerator(config, z_dim, shape, encoder.shape(lower), path, encoder.shape(first)[1]))
-        init_normal(self)
 
     def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         return {f"z{i}": (batch, z_dim) for i, z_dim in self.z_dims.items()}
@@ -181,7 +180,6 @@ class Discriminator(nn.Module):
         super().__init__()
         self.trunk, self.pooled = nn.ModuleList(trunk), pooled
         self.logits, self.guess = nn.Linear(features, logits), guess
-        init_normal(self)
 
     def forward(self, h: Tensor, joint: bool = False) -> tuple[Tensor, Tensor]:
         for layer in self.trunk:
@@ -227,11 +225,14 @@ def build_discriminator(config: SGAN, level: str, shape: tuple[int, ...], z_dim:
     return Discriminator(layers, 8 * df, logits, guess(8 * df))
 
 
-def init_normal(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), biases 0."""
+def initialise(module: nn.Module, how: str) -> None:
+    """Weights from N(0, 0.02) or Glorot's uniform distribution, biases 0."""
     for child in module.modules():
         if isinstance(child, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.normal_(child.weight, std=0.02)
+            if how == "normal":
+                nn.init.normal_(child.weight, std=0.02)
+            else:
+                nn.init.xavier_uniform_(child.weight)
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
 
@@ -244,4 +245,7 @@ def build_networks(config: SGAN) -> dict[str, nn.Module]:
     networks["generator"] = generator
     for i, level in zip(generator.z_dims, config.chain[1:], strict=True):
         networks[f"discriminator{i}"] = build_discriminator(config, level, encoder.shape(level), generator.z_dims[i])
+    for name, network in networks.items():
+        if name != "encoder":
+            initialise(network, config.initial)
     return networks
