@@ -71,9 +71,10 @@ def _arrays(path: Path) -> list[np.ndarray]:
     if not path.is_file():
         raise UsageError("no such file", where=path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise MismatchError("is a single array, not an archive of arrays", where=path, hint=_HINT)
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise MismatchError("is a single array, not an archive of arrays", where=path, hint=_HINT)
+        with loaded as archive:
             names = sorted(archive.files)
             if names != [f"arr_{number}" for number in range(len(NAMES))]:
                 found = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

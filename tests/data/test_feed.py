@@ -11,6 +11,7 @@ import torch
 
 from stackgan_cli.data.batch import Batch, Needs
 from stackgan_cli.data.feed import Feed, load_size, reduce_images, to_pyramid
+from stackgan_cli.data.views import centre_views, check_side
 from stackgan_cli.errors import DataError
 
 
@@ -85,6 +86,38 @@ def test_windows_of_kept_images_lie_anywhere_in_the_picture() -> None:
     assert lefts.min() == 0 and lefts.max() == 58 - 32 and len(lefts.unique()) > 20
     centre = feed.images(np.arange(3))[32]
     assert ((centre[:, 0, 0, 0] + 1) * 127.5).round().tolist() == [13.0] * 3
+
+
+@pytest.mark.parametrize("residency", ["device", "ram", "mmap"])
+def test_whole_images_are_not_cropped(residency: str) -> None:
+    for image_size in (32, 76):
+        cache = fake_cache(image_size=image_size)
+        feed = make_feed(cache, residency=residency, whole=True, flip=False)
+        batch = feed.batch(2)
+        assert batch.rows is not None
+        expected = reduce_images(cache.images[batch.rows.numpy()], 32)
+        assert torch.equal(((batch.images[32] + 1) * 127.5).round(), torch.from_numpy(expected).permute(0, 3, 1, 2).float())
+        rows = np.arange(5)
+        assert np.array_equal(centre_views(cache, rows, 32, whole=True), reduce_images(cache.images[rows], 32))  # type: ignore[arg-type]
+        check_side(cache, 32, whole=True)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="at 32 px takes them whole"):
+        make_feed(fake_cache(image_size=31), whole=True)
+    with pytest.raises(DataError, match="images are 31 px"):
+        check_side(fake_cache(image_size=31), 32, whole=True)  # type: ignore[arg-type]
+
+
+def test_whole_images_of_their_own_aspect_lose_only_their_ends() -> None:
+    cache = kept_cache(32)
+    feed = make_feed(cache, whole=True, flip=False)
+    pixels, starts, sizes = cache.kept_images()
+    batch = feed.batch(1)
+    assert batch.rows is not None
+    for row, image in zip(batch.rows.tolist(), batch.images[32], strict=True):
+        height, width = sizes[row]
+        original = pixels[starts[row] : starts[row] + height * width * 3].reshape(height, width, 3)
+        windows = [original[top : top + 32, left : left + 32] for top in range(height - 31) for left in range(width - 31)]
+        found = ((image + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+        assert any(np.array_equal(found, window) for window in windows)
 
 
 def test_wrong_pairs_of_the_batch_are_of_other_classes() -> None:

@@ -51,6 +51,19 @@ def test_labels_are_those_counted_directly(label: str, split: str) -> None:
     assert sorted([*labels.trained, *labels.held_out]) == rows.tolist()
 
 
+def test_classes_that_the_test_split_has_as_well_are_measured_on_it() -> None:
+    cache = labelled_cache()
+    cache.class_ids[:] = np.arange(120) * 7 % 4 + 1  # every class in both splits, none called a
+    labels = read_labels(cache, "class", "train")  # type: ignore[arg-type]
+    assert labels.names == ("b", "c", "d", "e") and labels.held_split == "test"
+    assert labels.trained.tolist() == cache.rows("train").tolist() and labels.held_out.tolist() == cache.rows("test").tolist()
+    assert labels.ids.tolist() == (cache.class_ids - 1).tolist()
+    assert read_labels(cache, "class", "test").held_split == "test" and len(read_labels(cache, "class", "test").held_out) < 40  # type: ignore[arg-type]
+    assert read_labels(cache, "body", "train").held_split == "train"  # type: ignore[arg-type]
+    cache.class_ids[cache.rows("test")[0]] = 0  # one that nothing was trained on
+    assert read_labels(cache, "class", "train").held_split == "train"  # type: ignore[arg-type]
+
+
 def test_labels_that_are_not_there() -> None:
     cache = labelled_cache()
     with pytest.raises(DataError, match=r"no attribute 'wings' in this cache - did you mean 'wing'") as caught:
