@@ -218,7 +218,7 @@ def test_bare_cub_is_found_in_the_usual_places(tmp_path, monkeypatch):
 
 
 def test_the_table_of_datasets(tmp_path):
-    assert dataset_names() == list(DATASETS) == ["demo", "cub"]
+    assert dataset_names() == list(DATASETS) == ["demo", "cub", "mnist", "svhn", "cifar10", "digits"]
     assert len(gather("demo", SourceOptions(count=120)).records) == 120
     with pytest.raises(UsageError, match="did you mean 'cub'"):
         gather("cubs", SourceOptions())
