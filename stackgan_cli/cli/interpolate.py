@@ -36,7 +36,9 @@ def interpolate(
     steps: Annotated[int, typer.Option(min=2, help="Pictures a row.")] = 8,
     noise: Annotated[bool, typer.Option("--noise", help="Walk between seeds; the first caption stays.")] = False,
     count: Annotated[int, typer.Option(min=2, help="With --noise: how many seeds.")] = 3,
-    noise_grid: Annotated[str, typer.Option(help="RxC: conditioning noise a row, z a column (HDGAN).", show_default=False)] = "",
+    noise_grid: Annotated[
+        str, typer.Option(help="RxC: conditioning noise a row, z a column (HDGAN); SGAN: z1 and z0.", show_default=False)
+    ] = "",
     ca_only: Annotated[bool, typer.Option("--ca-only", help="One z, several conditioning noises a caption (StackGAN++ Fig. 11).")] = False,
     zero_noise: Annotated[bool, typer.Option("--zero-noise", help="Noise that is kept is zero (StackGAN++ Fig. 13).")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,

@@ -69,7 +69,7 @@ class Scene:
         """uint8 (N, side, side, 3) of N rows of text and noise."""
         from stackgan_cli.sampling import render
 
-        count = len(noise["z"])
+        count = len(next(iter(noise.values())))
         return render(self.sampler.generator, text, range(count), device=self.sampler.device, noise=noise)[self.side]
 
     def between_conditions(self) -> list[Stop]:
@@ -111,7 +111,7 @@ class Scene:
         return [folder / name for name in (*sheets, "walk.gif", *(["walk.mp4"] if video else []))]
 
     def write_noise_grid(self, rows: int, columns: int, path: Path) -> None:
-        """Conditioning noise a row, z a column, the first caption (HDGAN section 4.1.2)."""
+        """Conditioning noise a row, z a column, the first caption (HDGAN section 4.1.2); of SGAN z1 a row, z0 a column."""
         self.keep(1)
         self._write_grid([self.seed + row for row in range(rows)], [self.seed + column for column in range(columns)], path)
 
@@ -127,8 +127,10 @@ class Scene:
         from stackgan_cli.viz.images import grid, save_png
 
         generator, device = self.sampler.generator, self.sampler.device
-        if set(generator.noise_shapes(1)) == {"z"}:
-            raise UsageError("this model has no conditioning noise, only z", where=self.sampler.weights.path, hint="use --noise")
+        names = list(generator.noise_shapes(1))
+        if len(names) == 1:
+            raise UsageError(f"this model has no conditioning noise, only {names[0]}", where=self.sampler.weights.path, hint="use --noise")
+        column = "z" if "z" in names else names[-1]
         columns = len(z or conditioning)
         if z is not None:
             seeds, z_seeds = [seed for seed in conditioning for _ in z], z * len(conditioning)
@@ -136,7 +138,7 @@ class Scene:
         else:
             seeds, z_seeds, captions = conditioning * len(self.names), [self.seed], self.names
         noise = noise_of(generator, seeds, device)
-        noise["z"] = noise_of(generator, z_seeds, device)["z"].expand(len(seeds), -1) * (0 if self.zero else 1)
+        noise[column] = noise_of(generator, z_seeds, device)[column].expand(len(seeds), -1) * (0 if self.zero else 1)
         assert self.text is not None
         text = torch.repeat_interleave(self.text, len(seeds) // len(self.names), 0)
         save_png(path, grid(self.draw(text, noise), columns, captions))

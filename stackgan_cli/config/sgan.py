@@ -30,7 +30,13 @@ class SGAN(VariantConfig):
     """Stacked generators from a class label by way of `levels` of an encoder to the image."""
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {"critic": "binary", "adversarial": "non-saturating", "generator_turns": "one", "schedule": "parallel", "joint_weight": 1.0},
+        "paper": {
+            "critic": "binary",
+            "adversarial": "non-saturating",
+            "generator_turns": "one",
+            "schedule": "parallel",
+            "joint_weight": 1.0,
+        },
         "released": {
             "critic": "classes",
             "adversarial": "saturating",
@@ -51,9 +57,9 @@ class SGAN(VariantConfig):
     arch: Literal["sgan"] = "sgan"
     variant: Literal["paper", "released", "released-mnist"] = "paper"
     encoder: Classifier | None = None
-    """The encoder that is inverted. None: what `requires.extractor` names; a run's own configuration shows it, and its weights are in the file."""
+    """The encoder that is inverted. None: what `requires.extractor` names; a run's own configuration shows it."""
     levels: tuple[Literal["fc3", "pool2", "pool1"], ...] = ("fc3",)
-    """Representations of the encoder between label and image, top to bottom. The papers': fc3. Empty: one generator from the label to the image, a DCGAN."""
+    """Representations of the encoder between label and image, top to bottom. The papers': fc3. Empty: one generator for all, a DCGAN."""
     networks: Literal["mnist", "cifar10"] = "mnist"
     """Whose published layers: those for 28-px grey, or for 32-px colour images. The sizes below follow."""
     z_dims: tuple[PositiveInt, ...] = (50, 50)

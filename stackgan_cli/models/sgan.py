@@ -114,7 +114,10 @@ class MapGenerator(nn.Module):
 
 
 class StackGenerator(Generator):
-    """Labels (B,) and noise z_n (B, Z), ..., z_0 -> images (B, 3, S, S) in [-1, 1]. Noise is uniform in [0, 1)."""
+    """Labels (B,), or weights of labels (B, K), and noise z_n (B, Z), ..., z_0 -> images (B, 3, S, S) in [-1, 1].
+
+    Noise is uniform in [0, 1).
+    """
 
     def __init__(self, config: SGAN, encoder: SGANEncoder) -> None:
         super().__init__()
@@ -146,7 +149,7 @@ class StackGenerator(Generator):
 
     def forward(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> GeneratorOutput:
         assert text is not None
-        h = self.condition(text)
+        h = self.condition(text) if text.dim() == 1 else text
         for i in self.z_dims:
             h = self.level(i, h, noise[f"z{i}"])
         return GeneratorOutput((h,))

@@ -5,8 +5,8 @@ With h_i a representation of the real image, c_i what generator i starts from, a
 * discriminator: (R(h_i) + F(h'_i)) / 2, with R and F the binary cross-entropies for real and made;
 * adversarial: R(h'_i) (-log D of the poster), or -F(h'_i) where it saturates (released code);
 * conditional: what the encoder sees in h'_i against c_i, the cross-entropy with the label at the top, else the mean squared distance;
-* entropy: mean (Q(h'_i) - z_i)^2, which bounds the entropy of h'_i given c_i from below up to a constant (Gaussian Q of fixed variance). It is
-  part of the discriminator's loss too, which trains Q.
+* entropy: mean (Q(h'_i) - z_i)^2, which bounds the entropy of h'_i given c_i from below up to a constant (Gaussian Q of fixed variance).
+  It is part of the discriminator's loss too, which trains Q.
 
 Alone, c_i comes from the encoder; jointly it is h'_{i+1}, and the loss of a level reaches the generators above it with `joint_weight`. A
 discriminator of classes says real by the log-sum-exp of its logits (Salimans et al., section 5), and learns the classes of real images.
@@ -30,7 +30,7 @@ from stackgan_cli.objectives.terms import bce_fake, bce_real
 
 @dataclass
 class StackDraw:
-    """Representations by level, real and made, what each was made from (`above`), and with which noise. Level 0 is in the encoder's range."""
+    """Representations by level, real and made, what each was made from (`above`) and the noise. Level 0 is in the encoder's range."""
 
     labels: Tensor
     real: dict[int, Tensor]
@@ -58,7 +58,7 @@ class Game(Objective):
             Phase("g", (generator,), through_draw=True, ema=generator),
         )
         self.needs = Needs(images=(config.resolution,), text=False, labels=True)
-        self.names = {i: pair for i, pair in zip(generator.z_dims, pairwise(config.chain), strict=True)}
+        self.names = dict(zip(generator.z_dims, pairwise(config.chain), strict=True))
         """Level to (what it starts from, what it makes)."""
 
     def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:

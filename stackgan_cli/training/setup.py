@@ -23,10 +23,10 @@ from stackgan_cli.config.measures import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.config.sgan import SGAN
+from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.labels import Labels, read_labels
-from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.vectors import TextVectors
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.files import write_json
@@ -71,7 +71,10 @@ class Job:
             if self.text_encoder is not None:
                 identity = self.text_encoder.reference
                 tensors |= self.text_encoder.tensors
+        model = self.run.config.model
         classes = None if self.labels is None else self.labels.names
+        if getattr(model, "conditioning", "") == "class" and getattr(model, "num_classes", None) == len(self.cache.class_names):
+            classes = tuple(self.cache.class_names)
         keep = trainer.config.keep_weights
         self.run.save_weights(tensors, step=trainer.step, text_encoder=identity, classes=classes, keep=keep)
 
@@ -152,7 +155,7 @@ def _encoder_config(config: RunConfig, workspace: Workspace) -> ClassifierConfig
     found = _classifier_config(config, workspace)
     if found.backbone != "sgan":
         raise MismatchError(
-            f"{config.requires.extractor!r} is a classifier of backbone {found.backbone!r}, and only one of backbone 'sgan' can be inverted",
+            f"{config.requires.extractor!r} has backbone {found.backbone!r}, and only one of backbone 'sgan' can be inverted",
             where="requires.extractor",
             hint="stackgan presets ls sgan-encoder shows some to train",
         )

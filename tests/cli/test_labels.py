@@ -163,6 +163,21 @@ def test_fixed_by_a_seed_of_its_own(shell: Shell, tmp_path: Path) -> None:
     assert (rows[0] == rows[2]).all() and (rows[1] == rows[3]).all() and not (rows[0] == rows[1]).all()
 
 
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        (["--labels", "3,8"], ["strip.png", "walk.gif"]),
+        (["--labels", "3", "--noise"], ["strip.png", "grid.png", "walk.gif"]),
+        (["--labels", "3", "--noise-grid", "2x3"], ["noise-grid.png"]),
+        (["--labels", "0-9", "--ca-only"], ["conditioning.png"]),
+    ],
+    ids=["labels", "noise", "noise grid", "noise above"],
+)
+def test_ways_between_labels_and_noises(shell: Shell, tmp_path: Path, words: list[str], files: list[str]) -> None:
+    facts = shell.ok("interpolate", *words, "--steps", "3", "--frames", "2", "--output", str(tmp_path / "out"))
+    assert facts["files"] == files and all((tmp_path / "out" / file).is_file() for file in files)
+
+
 def test_names_of_classes(shell: Shell, tmp_path: Path) -> None:
     """Weights whose classes are words, as CIFAR-10's are."""
     words = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

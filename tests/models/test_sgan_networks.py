@@ -21,9 +21,7 @@ DEPTHS = [levels for count in range(4) for levels in combinations(("fc3", "pool2
 
 
 def tiny(**keys: Any) -> SGAN:
-    encoder = Classifier(
-        backbone="sgan", resolution=28, channels=1, conv_dims=(3, 5), hidden_dim=7, num_classes=4
-    )
+    encoder = Classifier(backbone="sgan", resolution=28, channels=1, conv_dims=(3, 5), hidden_dim=7, num_classes=4)
     sizes = {"gf_dim": 4, "df_dim": 4, "hidden_dim": 8, "critic_dim": 8}
     return SGAN.model_validate({"encoder": encoder, **sizes, **keys})
 
@@ -47,7 +45,7 @@ def test_a_stack_of_any_depth_makes_the_encoders_representations(levels: tuple[s
     assert isinstance(generator, StackGenerator)
     noise = generator.draw_noise(6, Noise("test"))
     assert list(noise) == [f"z{i}" for i in reversed(range(len(levels) + 1))]
-    assert all(0 <= value.min() and value.max() < 1 for value in noise.values())
+    assert all(value.min() >= 0 and value.max() < 1 for value in noise.values())
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
     h = generator.condition(labels)
     for i, level in zip(generator.z_dims, config.chain[1:], strict=True):
