@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from test_kill import DRIVER
 from torch import Tensor
 
 from stackgan_cli.config.presets import load_config
@@ -64,6 +69,28 @@ def test_it_continues_to_the_same_bits_out_of_every_stage(trained: Workspace, re
         first.run.save_state(first.trainer.state())
         again = finish(job(trained, f"stopped {name} {stop}", *overrides))
         assert whole.keys() == again.keys() and all(torch.equal(whole[key], again[key]) for key in whole), stop
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("countdown", [2, 5, 9])
+@pytest.mark.parametrize("moment", ["while-writing", "before-rename", "after-rename"])
+def test_killed_in_any_stage_it_ends_with_the_same_weights(trained: Workspace, moment: str, countdown: int) -> None:
+    """A state every 2 steps; levels change after steps 6 and 12, and generators make 1 to 7 steps."""
+    overrides = ["model.variant=released", "model.networks=cifar10", "model.independent_steps=6", "train.tick_steps=2"]
+
+    def run(name: str, moment: str) -> int:
+        words = ["train", "--preset", "tiny-sgan", *overrides, "--name", name, "--device", "cpu", "--workspace", str(trained.root)]
+        command = [sys.executable, "-c", DRIVER, moment, str(countdown), *words]
+        return subprocess.run(command, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120, check=False).returncode
+
+    def weights(name: str) -> bytes:
+        return (trained.runs / name / "weights" / "latest.safetensors").read_bytes()
+
+    assert run("undisturbed", "never") == 0
+    name = f"killed {moment} {countdown}"
+    assert run(name, moment) == -signal.SIGKILL
+    assert run(name, "never") == 0
+    assert weights(name) == weights("undisturbed")
 
 
 def test_a_stage_starts_with_new_optimisers_and_the_encoder_stays_as_it_was(trained: Workspace) -> None:
