@@ -22,6 +22,10 @@ EPILOG = examples(
 )
 
 
+DEFAULT_PRESETS = {"demo": "demo-stage2", **{name: f"sgan-{name}" for name in ("mnist", "svhn", "cifar10", "digits")}}
+"""What is trained on a cache of this name when no preset is given."""
+
+
 class Resume(StrEnum):
     auto = "auto"
     never = "never"
@@ -72,10 +76,13 @@ def train(
 
 
 def default_preset(session: Session) -> str:
-    """The preset for the newest cache: the demonstration for the drawn birds, else StackGAN-v1. Raises UserError without a cache."""
+    """The preset for the newest cache: the demonstration for the drawn birds, SGAN for sets with labels alone, else StackGAN-v1.
+
+    Raises UserError without a cache.
+    """
     caches = session.workspace.cache_names()
     if not caches:
         raise UserError("no dataset has been prepared yet", where=session.workspace.caches, hint="stackgan prepare demo")
-    preset = "demo-stage2" if caches[0] == "demo" else "v1-stage2"
+    preset = DEFAULT_PRESETS.get(caches[0], "v1-stage2")
     session.say(f"no --preset given: {preset}")
     return preset

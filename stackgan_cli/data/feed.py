@@ -192,6 +192,10 @@ class Feed:
         self._first_caption = cache.caption_offsets[self.rows]
         self._num_captions = np.diff(cache.caption_offsets)[self.rows]
         if (needs.text or needs.characters) and (self._num_captions == 0).any():
+            if not cache.caption_offsets[-1]:
+                raise DataError(
+                    "has labels and no captions", where=cache.path, hint="train a model of labels on it, like those of sgan-mnist"
+                )
             raise DataError("some images have no caption", where=cache.path, hint="prepare the cache again with its captions")
         self.store = self._open_store(residency)
 

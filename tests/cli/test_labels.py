@@ -20,6 +20,8 @@ from torch import Tensor
 from stackgan_cli.__main__ import main
 from stackgan_cli.cli.labels import label_name, label_word, parse_labels
 from stackgan_cli.cli.pictures import fixed_seeds
+from stackgan_cli.cli.train import DEFAULT_PRESETS
+from stackgan_cli.config.presets import preset_names
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.errors import UsageError
 from stackgan_cli.runs import Weights, Workspace
@@ -110,6 +112,11 @@ def shell(_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     shutil.copytree(_digits, tmp_path / "workspace")
     capsys.readouterr()
     return Shell(Workspace(tmp_path / "workspace"), capsys)
+
+
+def test_the_default_preset_of_labels_is_sgans(shell: Shell) -> None:
+    assert shell.ok("train", "--dry-run")["config"]["name"] == "sgan-digits"
+    assert set(DEFAULT_PRESETS.values()) <= set(preset_names())
 
 
 def drawn(shell: Shell, folder: Path, *words: str) -> tuple[list[dict[str, Any]], list[np.ndarray]]:

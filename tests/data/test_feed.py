@@ -241,3 +241,14 @@ def test_what_a_cache_cannot_give(cache: SimpleNamespace, words: str) -> None:
 
 def test_load_sizes_are_the_released_ones() -> None:
     assert [load_size(side) for side in (64, 128, 256)] == [76, 152, 304]
+
+
+def test_models_of_captions_need_captions() -> None:
+    cache = fake_cache()
+    cache.caption_offsets = np.minimum(cache.caption_offsets, 5)
+    with pytest.raises(DataError, match="some images have no caption"):
+        make_feed(cache)
+    cache.caption_offsets = np.zeros_like(cache.caption_offsets)
+    with pytest.raises(DataError, match="has labels and no captions"):
+        make_feed(cache)
+    assert len(Feed(cache, Needs(images=(32,), text=False), batch_size=8)) == 15  # type: ignore[arg-type]
