@@ -326,7 +326,7 @@ def _load_encoder(encoder: nn.Module, config: RunConfig, workspace: Workspace) -
     right = _recognised(classifier, cache, _read_labels(config, cache), config)
     if right < 0.5:
         raise MismatchError(
-            f"recognises {100 * right:.0f} of 100 training images of {cache.path.stem}: it was trained on another dataset",
+            f"recognises {100 * right:.0f} of 100 training images of {cache.path.stem}: it was trained on another dataset, or too short",
             where=weights.path,
             hint=f"give one that was trained on {cache.path.stem} with requires.extractor",
         )
