@@ -18,7 +18,7 @@ def dry_run(session: Session, config: RunConfig, name: str) -> None:
     from stackgan_cli.training.estimate import estimate
     from stackgan_cli.training.loop import total_steps
     from stackgan_cli.training.plan import plan
-    from stackgan_cli.training.setup import resolve
+    from stackgan_cli.training.requirements import resolve
 
     steps, missing = config.train.steps, []
     try:

@@ -51,7 +51,7 @@ def default_extractor(session: Session, cache: Cache | None, device: str) -> str
     if run is not None:
         return f"classifier:{run}"
     if cache.dataset in MADE_FOR:
-        from stackgan_cli.training.setup import run_name
+        from stackgan_cli.training.requirements import run_name
 
         preset = MADE_FOR[cache.dataset]
         return _trained(session, cache, preset, [], run_name(preset, _name_of(session, cache)), device)

@@ -145,7 +145,7 @@ def _vectors(sampler: Sampler, cache: Cache, chosen: np.ndarray, captions: list[
     """Vectors of the captions by the sampler's own encoder: those stored beside the cache where they are there."""
     import numpy as np
 
-    from stackgan_cli.training.setup import vectors_of
+    from stackgan_cli.training.requirements import vectors_of
 
     assert sampler.encoder is not None
     for vectors in vectors_of(cache):

@@ -63,7 +63,8 @@ class Worker:
         from stackgan_cli.runtime import StopFlag
         from stackgan_cli.training.loop import Tick as TickReport
         from stackgan_cli.training.loop import Trainer, train
-        from stackgan_cli.training.setup import open_job, resolve
+        from stackgan_cli.training.requirements import resolve
+        from stackgan_cli.training.setup import open_job
         from stackgan_cli.viz.board import Board
 
         config = resolve(config, self.workspace)
@@ -128,7 +129,7 @@ class Worker:
     def make_encoder(self, encoder: str, config: RunConfig) -> None:
         """Train the preset `encoder` for the configuration's cache when it names neither a file nor a finished run."""
         from stackgan_cli.config.presets import load_config, preset_names
-        from stackgan_cli.training.setup import encoder_weights, run_name
+        from stackgan_cli.training.requirements import encoder_weights, run_name
 
         if encoder_weights(encoder, config, self.workspace) is None and encoder in preset_names():
             made = load_config(encoder, [], {"data": {"cache": config.data.cache}})
@@ -142,7 +143,7 @@ class Worker:
         from stackgan_cli.data.vectors import TextVectors
         from stackgan_cli.errors import DataError
         from stackgan_cli.interop.text_encoder import TextEncoder
-        from stackgan_cli.training.setup import encoder_weights, vectors_of
+        from stackgan_cli.training.requirements import encoder_weights, vectors_of
 
         path = encoder_weights(encoder, config, self.workspace)
         if path is None:

@@ -76,11 +76,6 @@ class SGANEncoder(nn.Module):
         pixels = images.add(1).div(2)
         return pixels if self.mean is None else pixels - self.mean
 
-    def to_images(self, native: Tensor) -> Tensor:
-        """The level `image`, (B, C, S, S), to images (B, 3, S, S) in [-1, 1]: the inverse of `native` for grey pictures, if C is 1."""
-        pixels = native if self.mean is None else native + self.mean
-        return pixels.mul(2).sub(1).expand(-1, 3, -1, -1)
-
     def between(self, h: Tensor, lower: str, upper: str) -> Tensor:
         """The representation `upper` of what has the representation `lower` h, (B, *shape(lower)); `fc4` are logits (B, K)."""
         for level in self.LEVELS[self.LEVELS.index(lower) + 1 : self.LEVELS.index(upper) + 1]:

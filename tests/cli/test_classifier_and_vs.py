@@ -16,7 +16,7 @@ from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.labels import read_labels
 from stackgan_cli.interop.measures import load_classifier, load_similarity
 from stackgan_cli.runs import Run, Weights
-from stackgan_cli.training.setup import resolve
+from stackgan_cli.training.requirements import resolve
 
 STEPS = ["train.steps=4", "train.tick_steps=4"]
 NO_TEXT = "requires.text_encoder=null"

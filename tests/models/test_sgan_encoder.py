@@ -43,18 +43,17 @@ def test_every_way_through_its_layers_is_the_same(side: int, channels: int) -> N
     assert levels["fc4"].min() < 0
 
 
-def test_images_come_back_from_its_own_range() -> None:
+def test_images_in_its_own_range() -> None:
     grey = (torch.rand(5, 1, 28, 28) * 2 - 1).expand(-1, 3, -1, -1)
     encoder = SGANEncoder(2)
     native = encoder.native(grey)
     assert native.shape == (5, 1, 28, 28) and native.min() >= 0 and native.max() <= 1
-    assert torch.allclose(encoder.to_images(native), grey, atol=1e-6)
+    assert torch.allclose(native * 2 - 1, grey[:, :1], atol=1e-6)
     colour = torch.rand(5, 3, 32, 32) * 2 - 1
     encoder = SGANEncoder(2, 32, 3, (3, 4), centred=True)
     encoder.centre_on(colour.split(2))
     pixels = (colour.numpy().astype(np.float64) + 1) / 2
     assert np.allclose(encoder.native(colour).numpy(), pixels - pixels.mean(0), atol=1e-6)
-    assert torch.allclose(encoder.to_images(encoder.native(colour)), colour, atol=1e-6)
     again = SGANEncoder(2, 32, 3, (3, 4), centred=True)
     again.load_state_dict(encoder.state_dict())
     assert torch.equal(again.native(colour), encoder.native(colour))

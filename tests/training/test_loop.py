@@ -22,7 +22,8 @@ from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, 
 from stackgan_cli.runs import Run, Workspace
 from stackgan_cli.training.loop import Trainer, total_steps, train
 from stackgan_cli.training.optim import MovingAverage, decay_at
-from stackgan_cli.training.setup import Job, open_job, resolve
+from stackgan_cli.training.requirements import resolve
+from stackgan_cli.training.setup import Job, open_job
 
 CPU = torch.device("cpu")
 

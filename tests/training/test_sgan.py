@@ -22,7 +22,8 @@ from stackgan_cli.objectives.inverting import InvertingObjective
 from stackgan_cli.runs import Run, Weights, Workspace
 from stackgan_cli.training.loop import train
 from stackgan_cli.training.plan import plan
-from stackgan_cli.training.setup import Job, open_job, resolve
+from stackgan_cli.training.requirements import resolve
+from stackgan_cli.training.setup import Job, open_job
 
 CPU = torch.device("cpu")
 
