@@ -78,7 +78,8 @@ class Scene:
 
         assert self.text is not None
         if len(self.names) < 2:
-            raise UsageError("one caption or class is no way: give two or more", hint='"a red bird" "a blue bird", or --noise')
+            two = '"a red bird" "a blue bird"' if self.labels is None else "--labels 0,1"
+            raise UsageError("one caption or class is no way: give two or more", hint=f"{two}, or --noise")
         return [Stop(row, self.noise(self.seed)) for row in self.text]
 
     def between_seeds(self, count: int) -> list[Stop]:
