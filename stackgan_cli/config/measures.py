@@ -26,6 +26,8 @@ class CharCNNRNN(Frozen):
     image_resolution: Literal[32, 64, 128, 224] = 64
     image_width: PositiveInt = 32
     """Channels of the small CNN's first layer."""
+    image_scale: Annotated[float, Field(gt=0)] = 1.0
+    """What the small CNN's vectors are multiplied by. Only products of vectors are trained: smaller images make larger captions."""
     symmetric: bool = True
     margin: Annotated[float, Field(gt=0)] = 1.0
 

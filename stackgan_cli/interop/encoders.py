@@ -81,7 +81,7 @@ def build_networks(config: CharCNNRNNConfig) -> dict[str, nn.Module]:
 
 def _image_encoder(config: CharCNNRNNConfig) -> nn.Module:
     if config.image_encoder == "cnn":
-        return SmallCNN(config.image_resolution, config.image_width, config.text_dim)
+        return SmallCNN(config.image_resolution, config.image_width, config.text_dim, config.image_scale)
     if config.image_weights is None:
         raise ConfigError(
             f"image_encoder {config.image_encoder!r} needs a file", where="model.image_weights", hint="or use model.image_encoder=cnn"

@@ -20,10 +20,12 @@ class SmallCNN(nn.Module):
 
     The mean sees what fills the picture, the maximum what is small, like a beak. The pooled units are normalised once more: their means
     hardly differ from picture to picture, and learning starts several times sooner when those differences have unit variance.
+    `scale` multiplies the vectors.
     """
 
-    def __init__(self, resolution: int = 64, width: int = 32, text_dim: int = 1024) -> None:
+    def __init__(self, resolution: int = 64, width: int = 32, text_dim: int = 1024, scale: float = 1.0) -> None:
         super().__init__()
+        self.scale = scale
         layers: list[nn.Module] = []
         channels, side, out = 3, resolution, width
         while side > 8:
@@ -42,7 +44,7 @@ class SmallCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] to (B, T)."""
-        vector: Tensor = self.project(self.features(images))
+        vector: Tensor = self.project(self.features(images)) * self.scale
         return vector
 
 

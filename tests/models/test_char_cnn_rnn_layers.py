@@ -69,3 +69,10 @@ def test_initial_weights(variant: str) -> None:
 @pytest.mark.parametrize("resolution", [32, 64, 128, 224])
 def test_image_encoder_sizes(resolution: int) -> None:
     assert SmallCNN(resolution, width=4, text_dim=9)(torch.zeros(2, 3, resolution, resolution)).shape == (2, 9)
+
+
+def test_image_vectors_are_scaled() -> None:
+    whole, tenth = SmallCNN(32, width=4, text_dim=9), SmallCNN(32, width=4, text_dim=9, scale=0.1)
+    tenth.load_state_dict(whole.state_dict())
+    images = torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(tenth(images), 0.1 * whole(images))
