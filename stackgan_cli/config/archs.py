@@ -43,9 +43,6 @@ class StackGANv1(VariantConfig):
     df_dim: PositiveInt = 64
     residual_blocks: Annotated[int, Field(ge=0, le=64)] = 4
     conditioning_augmentation: bool = True
-    initial_sigma: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The standard deviation that conditioning augmentation starts with; 1 is the released initialisation, which takes long to see past
-    the noise what few captions differ in."""
     text_twice: bool = True
     wrong_pairs: Literal["text", "shift", "image", "none"] = "text"
     wrong_candidates: Annotated[int, Field(ge=1, le=256)] = 1
@@ -71,8 +68,6 @@ class StackGANv1(VariantConfig):
             raise ValueError("wrong_pairs: an unconditional model has no captions to mismatch; set it to 'none'")
         if self.wrong_candidates > 1 and self.wrong_pairs not in ("text", "image"):
             raise ValueError(f"wrong_candidates: nothing is drawn for wrong_pairs={self.wrong_pairs!r}; leave it at 1")
-        if self.initial_sigma != 1 and (self.variant != "paper" or not self.conditioning_augmentation):
-            raise ValueError("initial_sigma: only variant 'paper' with conditioning augmentation can start elsewhere than at 1")
         if self.wrong_captions > 1 and self.wrong_pairs != "text":
             raise ValueError(f"wrong_captions: there is one a pair with wrong_pairs={self.wrong_pairs!r}; leave it at 1")
         if self.wrong_captions > self.wrong_candidates:

@@ -15,7 +15,6 @@ Shape letters: `B` batch, `C` input channels, `O` output channels, `H W` space, 
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,14 +68,6 @@ class ConditioningAugmentation(nn.Module):
             GatedLinearUnit() if gated else nn.LeakyReLU(LEAK) if leaky else nn.ReLU() if variant == "pytorch" else nn.Identity()
         )
         self.predicts_log_sigma = leaky
-
-    @torch.no_grad()
-    def start_at(self, sigma: float) -> None:
-        """Let the log-variance start from that of `sigma` (variant `paper`, whose second half of units is the log-variance itself)."""
-        if self.sampled and sigma != 1:
-            bias = self.get_submodule(self.layer).bias
-            assert isinstance(bias, Tensor)
-            bias[self.condition_dim :] = 2 * math.log(sigma)
 
     def forward(self, text: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """`text` (B, T), `eps` (B, V) or None for the mean. Returns c, mu and log-variance (None when nothing is sampled)."""

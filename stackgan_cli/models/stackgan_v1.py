@@ -82,8 +82,6 @@ class Stage1Generator(Generator):
         for name, stage in stages.items():
             self.add_module(name, stage)
         init_weights(self, truncated=released_tf)
-        if self.ca_net is not None:
-            self.ca_net.start_at(config.initial_sigma)
 
     def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {"z": (batch, self.z_dim)}
@@ -138,8 +136,6 @@ class Stage2Generator(Generator):
         for name, child in self.named_children():
             if name != "STAGE1_G":
                 init_weights(child, truncated=config.variant == "tensorflow")
-        if self.ca_net is not None:
-            self.ca_net.start_at(config.initial_sigma)
 
     def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         shapes = self.STAGE1_G.noise_shapes(batch)
