@@ -87,7 +87,6 @@ OVERRIDES: list[tuple[str, str]] = [
     ("model.stage=2", "must enlarge"),
     ("model.conditional=false", "unconditional model has no captions"),
     ("model.margin=0.5", "unknown key"),
-    ("model.wrong_captions=2", "no more than wrong_candidates (1)"),
     ("model.residual_blocks=1000000000", "must be at most 64"),
     ("samples.captions=a bird", "must be a list"),
     ("samples.captions=[1]", "must be text"),
