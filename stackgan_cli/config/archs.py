@@ -48,9 +48,6 @@ class StackGANv1(VariantConfig):
     wrong_candidates: Annotated[int, Field(ge=1, le=256)] = 1
     """Items of other classes that are drawn for a mismatched pair, of which the one with the nearest text is taken. 1 is the published
     sampling; with more the discriminator has to look at what few captions differ in."""
-    wrong_captions: Annotated[int, Field(ge=1, le=64)] = 1
-    """Mismatched captions that each real image is shown with, the nearest of the candidates. Their mean is the same expectation as one,
-    the published number, with less variance; it costs next to nothing, as all share the image's features."""
     wrong_weight: Annotated[float, Field(ge=0)] = 0.5
     kl_weight: Annotated[float, Field(ge=0)] = 1.0
     kl_reduction: Literal["mean", "sum"] = "mean"
@@ -68,10 +65,6 @@ class StackGANv1(VariantConfig):
             raise ValueError("wrong_pairs: an unconditional model has no captions to mismatch; set it to 'none'")
         if self.wrong_candidates > 1 and self.wrong_pairs not in ("text", "image"):
             raise ValueError(f"wrong_candidates: nothing is drawn for wrong_pairs={self.wrong_pairs!r}; leave it at 1")
-        if self.wrong_captions > 1 and self.wrong_pairs != "text":
-            raise ValueError(f"wrong_captions: there is one a pair with wrong_pairs={self.wrong_pairs!r}; leave it at 1")
-        if self.wrong_captions > self.wrong_candidates:
-            raise ValueError(f"wrong_captions: no more than wrong_candidates ({self.wrong_candidates}), not {self.wrong_captions}")
         return self
 
 

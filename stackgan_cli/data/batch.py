@@ -20,8 +20,6 @@ class Needs:
     """A caption vector, or an image, of another class than the item's; `batch`: a permutation of the batch to other classes."""
     wrong_candidates: int = 1
     """Items of other classes that are drawn for a mismatched pair (text or image), of which the one with the nearest text is taken."""
-    wrong_captions: int = 1
-    """With `wrong="text"`: mismatched captions an item, those of the nearest candidates."""
     characters: bool = False
     """Character codes (B, 201) of one caption an item."""
     distinct_classes: bool = False
@@ -38,7 +36,6 @@ class Batch:
     text: Tensor | None = None
     wrong_images: dict[int, Tensor] = field(default_factory=dict)
     wrong_text: Tensor | None = None
-    """(B * M, T): the M mismatched captions of the first item, then those of the next."""
     wrong_order: Tensor | None = None
     """(B,) int64: a permutation of the batch, item i to one of another class as far as the batch has enough of them."""
     characters: Tensor | None = None

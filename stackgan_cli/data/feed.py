@@ -273,15 +273,13 @@ class Feed:
         return self._by_class[np.where(pick >= start, pick + count, pick)]
 
     def _mismatched(self, rows: np.ndarray, captions: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """For each position `wrong_captions` of other classes, (B, M): of several candidates those whose texts are nearest to that of
-        `captions` (B, k)."""
-        candidates = np.stack([self._other_class(rows, random) for _ in range(self.needs.wrong_candidates)], 1)
-        if candidates.shape[1] == 1:
-            return candidates
+        """For each position one of another class; of several candidates that whose text is nearest to that of `captions` (B, k)."""
+        candidates = np.stack([self._other_class(rows, random) for _ in range(self.needs.wrong_candidates)])
+        if len(candidates) == 1:
+            return candidates[0]
         own = self._vectors_of(captions)
-        distances = [np.square(self._vectors_of(self._captions_of(each, random)) - own).sum(1) for each in candidates.T]
-        nearest = np.argsort(distances, 0, kind="stable")[: self.needs.wrong_captions]
-        return np.take_along_axis(candidates, nearest.T, 1)
+        distances = [np.square(self._vectors_of(self._captions_of(each, random)) - own).sum(1) for each in candidates]
+        return np.asarray(candidates[np.argmin(distances, 0), np.arange(len(rows))])
 
     def _captions_of(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Caption indices (B, k): k distinct captions an item (fewer, repeated, where it has fewer)."""
@@ -331,10 +329,9 @@ class Feed:
         elif self.needs.wrong != "none":
             wrong = self._mismatched(rows, captions, random)
             if self.needs.wrong == "image":
-                out.wrong_images = images_of(wrong[:, 0])
+                out.wrong_images = images_of(wrong)
             else:
-                of_each = self._captions_of(wrong.reshape(-1), random).reshape(*wrong.shape, -1)[mine]
-                out.wrong_text = self._send(self._vectors_of(of_each.reshape(-1, of_each.shape[2])))
+                out.wrong_text = self._send(self._vectors_of(self._captions_of(wrong, random)[mine]))
         return out
 
     def _vectors_of(self, captions: np.ndarray) -> np.ndarray:

@@ -56,7 +56,6 @@ class MatchingObjective(Objective):
             captions_per_embedding=config.captions_per_embedding,
             wrong="none" if config.wrong_pairs == "shift" else config.wrong_pairs,
             wrong_candidates=config.wrong_candidates,
-            wrong_captions=config.wrong_captions,
         )
         self._turns = (Turn("d"), Turn("g", draw=1 if config.fresh_noise else 0))
 
@@ -115,8 +114,7 @@ class MatchingObjective(Objective):
                 assert batch.wrong_text is not None
                 with torch.no_grad():
                     wrong = self.generator.condition(batch.wrong_text) if d.conditions_on_mu else batch.wrong_text
-                several = len(wrong) // len(real)
-                return d.condition_logits(real if several == 1 else real.repeat_interleave(several, 0), wrong)
+                return d.condition_logits(real, wrong)
 
     def _generator_loss(self, draw: MatchingDraw) -> dict[str, Tensor]:
         d, output = self.discriminator, draw.output

@@ -40,15 +40,15 @@ def meta_batch(needs: Needs, size: int, text_dim: int) -> Batch:
     def images() -> dict[int, Tensor]:
         return {side: torch.empty(size, 3, side, side, device="meta") for side in needs.images}
 
-    def text(each: int = 1) -> Tensor:
-        return torch.empty(size * each, text_dim, device="meta")
+    def text() -> Tensor:
+        return torch.empty(size, text_dim, device="meta")
 
     index = torch.empty(size, dtype=torch.int64, device="meta")
     return Batch(
         images=images(),
         text=text() if needs.text else None,
         wrong_images=images() if needs.wrong == "image" else {},
-        wrong_text=text(needs.wrong_captions) if needs.wrong == "text" else None,
+        wrong_text=text() if needs.wrong == "text" else None,
         wrong_order=index if needs.wrong == "batch" else None,
         characters=torch.empty((size, 201), dtype=torch.uint8, device="meta") if needs.characters else None,
         class_ids=index,

@@ -54,25 +54,3 @@ def test_of_many_candidates_the_nearest_of_another_class_is_taken(wrong: str) ->
         return float(every.mean())
 
     assert gap(100) <= 1.05 < 2 < gap(1)
-
-
-def test_several_captions_of_other_classes_nearest_first() -> None:
-    cache = fake_cache(60, classes=12)
-    place = np.repeat(cache.class_ids, np.diff(cache.caption_offsets)).astype(np.float32)
-    vectors = np.stack([place, np.zeros_like(place)], 1)
-
-    def gaps(several: int) -> torch.Tensor:
-        """(steps * B, several): how far each wrong class is from the own one."""
-        needs = Needs(images=(32,), text=True, wrong="text", wrong_candidates=40, wrong_captions=several)
-        feed = make_feed(cache, needs=needs, vectors=vectors)
-        found = []
-        for step in range(10):
-            batch, halves = feed.batch(step), [feed.batch(step, 0, part, 2) for part in range(2)]
-            assert batch.wrong_text is not None and batch.text is not None
-            assert torch.equal(batch.wrong_text, torch.cat([half.wrong_text for half in halves]))
-            found.append((batch.wrong_text.view(-1, several, 2) - batch.text[:, None]).abs().amax(2))
-        return torch.cat(found)
-
-    five = gaps(5)
-    assert (five > 0).all() and (five.diff(dim=1) >= 0).all()
-    assert torch.equal(gaps(1)[:, 0], five[:, 0])

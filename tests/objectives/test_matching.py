@@ -98,16 +98,6 @@ def test_wrong_text_and_wrong_images() -> None:
     torch.testing.assert_close(losses(game, "d", contents)["wrong"], expected)
 
 
-def test_each_image_is_shown_with_its_own_wrong_captions() -> None:
-    game = objective(variant="paper", wrong_candidates=6, wrong_captions=3)
-    assert (game.needs.wrong_candidates, game.needs.wrong_captions) == (6, 3)
-    contents, d = batch(game), game.discriminator
-    contents.wrong_text = torch.randn(12, 12)
-    features = d.features(contents.images[32])
-    pairs = torch.cat([features[i : i + 1] for i in range(4) for _ in range(3)])
-    torch.testing.assert_close(losses(game, "d", contents)["wrong"], bce_fake(d.condition_logits(pairs, contents.wrong_text)))
-
-
 def test_a_discriminator_of_means_is_shown_the_mean_of_the_wrong_text() -> None:
     game = objective(variant="pytorch", wrong_pairs="text")
     contents = batch(game)
