@@ -49,6 +49,9 @@ class StackGANv1(VariantConfig):
     """Items of other classes that are drawn for a mismatched pair, of which the one with the nearest text is taken. 1 is the published
     sampling; with more the discriminator has to look at what few captions differ in."""
     wrong_weight: Annotated[float, Field(ge=0)] = 0.5
+    instance_noise: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """Standard deviation of the Gaussian noise on every image, real or drawn, that the discriminator is shown in training (Sonderby et
+    al., arXiv 1610.04490; 0 as published). It cannot tell drawn images by their fine grain then, and goes on comparing them with the text."""
     kl_weight: Annotated[float, Field(ge=0)] = 1.0
     kl_reduction: Literal["mean", "sum"] = "mean"
     captions_per_embedding: PositiveInt = 1

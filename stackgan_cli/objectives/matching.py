@@ -10,7 +10,7 @@ What each variant does:
 Real, wrong and fake images go through the discriminator one after the other: each is a batch of its own to BatchNorm, as published.
 Wrong pairs: `text` shows the real image with a caption of another class, `shift` with the next item's caption (one pair fewer than
 images, classes unchecked; PyTorch code), `image` shows an image of another class with the real caption (TensorFlow code). Only `image`
-needs a third trunk pass.
+needs a third trunk pass. With `instance_noise` every image gets noise of its own each time it is shown.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class MatchingObjective(Objective):
 
     def _discriminator_loss(self, draw: MatchingDraw) -> dict[str, Tensor]:
         d, side = self.discriminator, self.config.resolution
-        real = d.features(draw.batch.images[side])
-        fake = d.features(draw.output.images[-1].detach())
+        real = self._features(draw.batch.images[side])
+        fake = self._features(draw.output.images[-1].detach())
         real_u, fake_u = d.unconditional_logits(real), d.unconditional_logits(fake)
         if draw.condition is None:
             assert real_u is not None and fake_u is not None
@@ -99,6 +99,11 @@ class MatchingObjective(Objective):
             total = parts["real"] + (self.config.wrong_weight if wrong is not None else 1.0) * sum(negatives)
         return {"total": total, **parts}
 
+    def _features(self, images: Tensor) -> Tensor:
+        """What the discriminator sees in images (B, 3, S, S), through the noise."""
+        sigma = self.config.instance_noise
+        return self.discriminator.features(torch.add(images, torch.randn_like(images), alpha=sigma) if sigma else images)
+
     def _wrong_logits(self, draw: MatchingDraw, real: Tensor) -> Tensor | None:
         """Logits of mismatched pairs, from the real trunk features where the pair differs in the text."""
         d, batch, condition = self.discriminator, draw.batch, draw.condition
@@ -109,7 +114,7 @@ class MatchingObjective(Objective):
             case "shift":
                 return d.condition_logits(real[:-1], condition[1:])
             case "image":
-                return d.condition_logits(d.features(batch.wrong_images[self.config.resolution]), condition)
+                return d.condition_logits(self._features(batch.wrong_images[self.config.resolution]), condition)
             case "text":
                 assert batch.wrong_text is not None
                 with torch.no_grad():
@@ -118,7 +123,7 @@ class MatchingObjective(Objective):
 
     def _generator_loss(self, draw: MatchingDraw) -> dict[str, Tensor]:
         d, output = self.discriminator, draw.output
-        fake = d.features(output.images[-1])
+        fake = self._features(output.images[-1])
         unconditional = d.unconditional_logits(fake)
         adversarial = [] if unconditional is None else [bce_real(unconditional)]
         if draw.condition is not None:
