@@ -51,7 +51,7 @@ class StackGANv1(VariantConfig):
     wrong_weight: Annotated[float, Field(ge=0)] = 0.5
     instance_noise: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Standard deviation of the Gaussian noise on every image, real or drawn, that the discriminator is shown in training (Sonderby et
-    al., arXiv 1610.04490; 0 as published). It cannot tell drawn images by their fine grain then, and goes on comparing them with the text."""
+    al., arXiv 1610.04490; 0 as published). Through it drawn images cannot be told by their fine grain, and the text goes on counting."""
     kl_weight: Annotated[float, Field(ge=0)] = 1.0
     kl_reduction: Literal["mean", "sum"] = "mean"
     captions_per_embedding: PositiveInt = 1

@@ -98,6 +98,31 @@ def test_wrong_text_and_wrong_images() -> None:
     torch.testing.assert_close(losses(game, "d", contents)["wrong"], expected)
 
 
+@pytest.mark.parametrize("wrong_pairs", ["text", "image"])
+def test_every_image_is_shown_through_noise_of_its_own(wrong_pairs: str) -> None:
+    game = objective(wrong_pairs=wrong_pairs, instance_noise=0.3)
+    contents, seen = batch(game, 16), []
+    draw = game.draw(contents, Noise("draw"))
+    look = game.discriminator.features
+
+    def remember(images: Tensor) -> Tensor:
+        seen.append(images.detach())
+        return look(images)
+
+    game.discriminator.features = remember  # type: ignore[method-assign]
+    game.loss("d", draw)
+    torch.manual_seed(5)
+    of_generator = game.loss("g", draw)["total"]
+    clean = [contents.images[32], draw.output.images[-1], *contents.wrong_images.values(), draw.output.images[-1]]
+    noise = [(shown - image).detach() for shown, image in zip(seen, clean, strict=True)]
+    for each in noise:
+        assert each.std().item() == pytest.approx(0.3, rel=0.05) and abs(each.mean().item()) < 0.01
+    assert not torch.equal(noise[0], noise[1])
+    torch.manual_seed(5)
+    assert torch.equal(game.loss("g", draw)["total"], of_generator)
+    assert game.loss("g", draw)["total"] != of_generator
+
+
 def test_a_discriminator_of_means_is_shown_the_mean_of_the_wrong_text() -> None:
     game = objective(variant="pytorch", wrong_pairs="text")
     contents = batch(game)

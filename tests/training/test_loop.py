@@ -58,6 +58,7 @@ def test_stopping_anywhere_and_continuing_gives_the_same_bits(workspace: Workspa
 @pytest.mark.parametrize(
     ("preset", "overrides"),
     [
+        ("tiny-stage1", ["model.instance_noise=0.2", "train.accumulate=2"]),
         ("tiny-v2", ["model.wrong_pairs=batch", "train.ema_snap_every=4"]),
         ("tiny-v2", ["model.condition=none", "model.wrong_pairs=none", "model.color_weight=50"]),
         ("tiny-hdgan", []),
@@ -66,7 +67,7 @@ def test_stopping_anywhere_and_continuing_gives_the_same_bits(workspace: Workspa
         ("tiny-vs", ["requires.extractor=extractor"]),
     ],
 )
-def test_models_of_other_architectures_continue_to_the_same_bits(workspace: Workspace, preset: str, overrides: list[str]) -> None:
+def test_other_models_continue_to_the_same_bits(workspace: Workspace, preset: str, overrides: list[str]) -> None:
     if preset == "tiny-vs":
         finish(job(workspace, "extractor", preset="tiny-classifier"))
     whole = finish(job(workspace, "whole", *overrides, preset=preset))
