@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from stackgan_cli.config.sgan import SGAN
-from stackgan_cli.models.blocks import LEAK
+from stackgan_cli.models.blocks import LEAK, normal_like
 from stackgan_cli.models.classifier import build_classifier
 from stackgan_cli.models.interface import Generator, GeneratorOutput, NoiseSource
 from stackgan_cli.models.sgan_encoder import SGANEncoder
@@ -163,7 +163,7 @@ class GaussianNoise(nn.Module):
         self.sigma, self.joint_only = sigma, joint_only
 
     def forward(self, h: Tensor, joint: bool) -> Tensor:
-        return h + self.sigma * torch.randn_like(h) if self.training and (joint or not self.joint_only) else h
+        return h + self.sigma * normal_like(h) if self.training and (joint or not self.joint_only) else h
 
 
 class Dropout(nn.Module):

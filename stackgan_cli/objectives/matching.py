@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from stackgan_cli.config.archs import StackGANv1
 from stackgan_cli.errors import ConfigError
+from stackgan_cli.models.blocks import normal_like
 from stackgan_cli.models.interface import Generator, GeneratorOutput
 from stackgan_cli.models.stackgan_v1 import Discriminator
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
@@ -102,7 +103,7 @@ class MatchingObjective(Objective):
     def _features(self, images: Tensor) -> Tensor:
         """What the discriminator sees in images (B, 3, S, S), through the noise."""
         sigma = self.config.instance_noise
-        return self.discriminator.features(torch.add(images, torch.randn_like(images), alpha=sigma) if sigma else images)
+        return self.discriminator.features(torch.add(images, normal_like(images), alpha=sigma) if sigma else images)
 
     def _wrong_logits(self, draw: MatchingDraw, real: Tensor) -> Tensor | None:
         """Logits of mismatched pairs, from the real trunk features where the pair differs in the text."""

@@ -19,6 +19,7 @@ from stackgan_cli.models.blocks import (
     arithmetic,
     folding_pays,
     matrix_product_pays,
+    normal_like,
     up_block,
 )
 
@@ -154,3 +155,13 @@ def test_initialisation() -> None:
         assert norm.mean().item() == pytest.approx(1.0, abs=2e-3) and norm.std().item() == pytest.approx(0.02, rel=0.05)
         assert linear.std().item() == pytest.approx(0.02, rel=0.05)
         assert not network[1].bias.any() and not network[2].bias.any()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_noise_has_the_layout_and_type_of_what_it_is_added_to(layout: torch.memory_format, dtype: torch.dtype) -> None:
+    x = torch.zeros(8, 3, 16, 20, dtype=dtype).contiguous(memory_format=layout)
+    noise = normal_like(x)
+    assert noise.shape == x.shape and noise.stride() == x.stride() and noise.dtype == dtype
+    assert noise.float().mean().item() == pytest.approx(0, abs=0.05) and noise.float().std().item() == pytest.approx(1, abs=0.05)
+    assert normal_like(torch.zeros(5, 7)).shape == (5, 7)
