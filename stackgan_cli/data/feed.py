@@ -273,13 +273,16 @@ class Feed:
         return self._by_class[np.where(pick >= start, pick + count, pick)]
 
     def _mismatched(self, rows: np.ndarray, captions: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """For each position one of another class; of several candidates that whose text is nearest to that of `captions` (B, k)."""
-        candidates = np.stack([self._other_class(rows, random) for _ in range(self.needs.wrong_candidates)])
-        if len(candidates) == 1:
-            return candidates[0]
-        own = self._vectors_of(captions)
-        distances = [np.square(self._vectors_of(self._captions_of(each, random)) - own).sum(1) for each in candidates]
-        return np.asarray(candidates[np.argmin(distances, 0), np.arange(len(rows))])
+        """For each position one of another class; of one or several candidates that whose text is nearest to that of `captions` (B, k)."""
+        most = self.needs.wrong_candidates
+        if most == 1:
+            return self._other_class(rows, random)
+        counts = random.integers(1, most + 1, len(rows))
+        place = np.repeat(np.arange(len(rows)), counts)
+        candidates = self._other_class(rows[place], random)
+        distances = np.square(self._vectors_of(self._captions_of(candidates, random)) - self._vectors_of(captions)[place]).sum(1)
+        nearest_first = np.lexsort((distances, place))
+        return candidates[nearest_first[np.cumsum(counts) - counts]]
 
     def _captions_of(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Caption indices (B, k): k distinct captions an item (fewer, repeated, where it has fewer)."""
