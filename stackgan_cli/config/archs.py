@@ -46,8 +46,8 @@ class StackGANv1(VariantConfig):
     text_twice: bool = True
     wrong_pairs: Literal["text", "shift", "image", "none"] = "text"
     wrong_candidates: Annotated[int, Field(ge=1, le=256)] = 1
-    """For a mismatched pair one to this many items of other classes are drawn, each number as often, and the one with the nearest text is
-    taken. 1 is the published sampling; with more the discriminator has to look at what few captions differ in."""
+    """Items of other classes that are drawn for a mismatched pair, of which the one whose captions are nearest is taken. 1 is the published
+    sampling; with more the discriminator has to look at what few captions differ in."""
     wrong_weight: Annotated[float, Field(ge=0)] = 0.5
     instance_noise: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Standard deviation of the Gaussian noise on every image, real or drawn, that the discriminator is shown in training (Sonderby et
@@ -94,8 +94,8 @@ class StackedConfig(VariantConfig):
     wrong_pairs: Literal["image", "batch", "text", "none"] = "image"
     """Mismatched pairs: an image of another class, from the whole set or from the batch (which saves a pass through D); another caption."""
     wrong_candidates: Annotated[int, Field(ge=1, le=256)] = 1
-    """For a mismatched pair one to this many items of other classes are drawn, each number as often, and the one with the nearest text is
-    taken. 1 is the published sampling; with more the discriminator has to look at what few captions differ in."""
+    """Items of other classes that are drawn for a mismatched pair, of which the one whose captions are nearest is taken. 1 is the published
+    sampling; with more the discriminator has to look at what few captions differ in."""
     wrong_as_real: bool = True
     """Whether mismatched images count as real to the image head."""
     negative_weight: Annotated[float, Field(ge=0)] = 1.0

@@ -19,7 +19,7 @@ class Needs:
     wrong: Literal["none", "text", "image", "batch"] = "none"
     """A caption vector, or an image, of another class than the item's; `batch`: a permutation of the batch to other classes."""
     wrong_candidates: int = 1
-    """For a mismatched pair (text or image) one to this many items of other classes are drawn; the one with the nearest text is taken."""
+    """Items of other classes that are drawn for a mismatched pair (text or image), of which the one with the nearest text is taken."""
     characters: bool = False
     """Character codes (B, 201) of one caption an item."""
     distinct_classes: bool = False

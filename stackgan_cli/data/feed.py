@@ -8,6 +8,7 @@ and resuming needs no sampler state. One epoch is one permutation of the split; 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -272,17 +273,21 @@ class Feed:
         pick = (random.random(len(rows)) * (len(self.rows) - count)).astype(np.int64)
         return self._by_class[np.where(pick >= start, pick + count, pick)]
 
-    def _mismatched(self, rows: np.ndarray, captions: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """For each position one of another class; of one or several candidates that whose text is nearest to that of `captions` (B, k)."""
+    def _mismatched(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """For each position one of another class; of several candidates the one whose text, the mean of all its captions, is nearest."""
         most = self.needs.wrong_candidates
         if most == 1:
             return self._other_class(rows, random)
-        counts = random.integers(1, most + 1, len(rows))
-        place = np.repeat(np.arange(len(rows)), counts)
-        candidates = self._other_class(rows[place], random)
-        distances = np.square(self._vectors_of(self._captions_of(candidates, random)) - self._vectors_of(captions)[place]).sum(1)
-        nearest_first = np.lexsort((distances, place))
-        return candidates[nearest_first[np.cumsum(counts) - counts]]
+        candidates = self._other_class(np.repeat(rows, most), random).reshape(len(rows), most)
+        gaps = self._item_text[candidates] - self._item_text[rows][:, None]
+        return np.asarray(candidates[np.arange(len(rows)), np.einsum("bct,bct->bc", gaps, gaps).argmin(1)])
+
+    @cached_property
+    def _item_text(self) -> np.ndarray:
+        """(N, T) float32: the mean of all caption vectors of each item."""
+        assert self.vectors is not None
+        spans = zip(self._first_caption, self._num_captions, strict=True)
+        return np.stack([np.asarray(self.vectors[first : first + count], np.float32).mean(0) for first, count in spans])
 
     def _captions_of(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Caption indices (B, k): k distinct captions an item (fewer, repeated, where it has fewer)."""
@@ -330,7 +335,7 @@ class Feed:
         if self.needs.wrong == "batch":
             out.wrong_order = self._send(mismatched_order(self.class_ids[rows[mine]], random))
         elif self.needs.wrong != "none":
-            wrong = self._mismatched(rows, captions, random)
+            wrong = self._mismatched(rows, random)
             if self.needs.wrong == "image":
                 out.wrong_images = images_of(wrong)
             else:

@@ -27,7 +27,7 @@ def test_of_one_class_it_is_still_a_permutation() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["text", "image"])
-def test_of_up_to_many_candidates_the_nearest_of_another_class_is_taken(wrong: str) -> None:
+def test_of_many_candidates_the_nearest_of_another_class_is_taken(wrong: str) -> None:
     cache = fake_cache(60, classes=12)
     offsets = cache.caption_offsets
     place = np.repeat(cache.class_ids, np.diff(offsets)).astype(np.float32)  # the text of class k lies at k on a line
@@ -53,4 +53,4 @@ def test_of_up_to_many_candidates_the_nearest_of_another_class_is_taken(wrong: s
         assert (every > 0).all()
         return float(every.mean())
 
-    assert 1 < gap(100) < 1.5 < 2 < gap(1)
+    assert gap(100) <= 1.05 < 2 < gap(1)
