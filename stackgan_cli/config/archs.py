@@ -52,9 +52,6 @@ class StackGANv1(VariantConfig):
     instance_noise: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Standard deviation of the Gaussian noise on every image, real or drawn, that the discriminator is shown in training (Sonderby et
     al., arXiv 1610.04490; 0 as published). Through it drawn images cannot be told by their fine grain, and the text goes on counting."""
-    match_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of one more loss of the generator: the discriminator should find that an image fits its own caption better than a mismatched
-    one, softplus(D(x, wrong) - D(x, right)). What makes images look drawn falls out of that difference, and what the text says is left."""
     kl_weight: Annotated[float, Field(ge=0)] = 1.0
     kl_reduction: Literal["mean", "sum"] = "mean"
     captions_per_embedding: PositiveInt = 1
@@ -71,8 +68,6 @@ class StackGANv1(VariantConfig):
             raise ValueError("wrong_pairs: an unconditional model has no captions to mismatch; set it to 'none'")
         if self.wrong_candidates > 1 and self.wrong_pairs not in ("text", "image"):
             raise ValueError(f"wrong_candidates: nothing is drawn for wrong_pairs={self.wrong_pairs!r}; leave it at 1")
-        if self.match_weight and self.wrong_pairs != "text":
-            raise ValueError(f"match_weight: needs another caption for the same image, wrong_pairs 'text' and not {self.wrong_pairs!r}")
         return self
 
 

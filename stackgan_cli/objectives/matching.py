@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stackgan_cli.config.archs import StackGANv1
@@ -106,22 +105,22 @@ class MatchingObjective(Objective):
         sigma = self.config.instance_noise
         return self.discriminator.features(torch.add(images, normal_like(images), alpha=sigma) if sigma else images)
 
-    def _wrong_logits(self, draw: MatchingDraw, features: Tensor) -> Tensor | None:
-        """Logits of mismatched pairs, from these trunk features where the pair differs in the text."""
+    def _wrong_logits(self, draw: MatchingDraw, real: Tensor) -> Tensor | None:
+        """Logits of mismatched pairs, from the real trunk features where the pair differs in the text."""
         d, batch, condition = self.discriminator, draw.batch, draw.condition
         assert condition is not None
         match self.config.wrong_pairs:
             case "none":
                 return None
             case "shift":
-                return d.condition_logits(features[:-1], condition[1:])
+                return d.condition_logits(real[:-1], condition[1:])
             case "image":
                 return d.condition_logits(self._features(batch.wrong_images[self.config.resolution]), condition)
             case "text":
                 assert batch.wrong_text is not None
                 with torch.no_grad():
                     wrong = self.generator.condition(batch.wrong_text) if d.conditions_on_mu else batch.wrong_text
-                return d.condition_logits(features, wrong)
+                return d.condition_logits(real, wrong)
 
     def _generator_loss(self, draw: MatchingDraw) -> dict[str, Tensor]:
         d, output = self.discriminator, draw.output
@@ -129,15 +128,9 @@ class MatchingObjective(Objective):
         unconditional = d.unconditional_logits(fake)
         adversarial = [] if unconditional is None else [bce_real(unconditional)]
         if draw.condition is not None:
-            right = d.condition_logits(fake, draw.condition)
-            adversarial.append(bce_real(right))
+            adversarial.append(bce_real(d.condition_logits(fake, draw.condition)))
         parts = {"adversarial": torch.stack(adversarial).sum()}
         total = parts["adversarial"]
-        if self.config.match_weight:
-            wrong = self._wrong_logits(draw, fake)
-            assert wrong is not None
-            parts["match"] = F.softplus(wrong - right).mean()
-            total = total + self.config.match_weight * parts["match"]
         if output.mu is not None and output.logvar is not None:
             parts["kl"] = kl_standard_normal(output.mu, output.logvar, self.config.kl_reduction)
             total = total + self.config.kl_weight * parts["kl"]
