@@ -275,10 +275,10 @@ class Feed:
 
     def _mismatched(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """For each position one of another class; of several candidates the one whose text, the mean of all its captions, is nearest."""
-        most = self.needs.wrong_candidates
-        if most == 1:
+        count = self.needs.wrong_candidates
+        if count == 1:
             return self._other_class(rows, random)
-        candidates = self._other_class(np.repeat(rows, most), random).reshape(len(rows), most)
+        candidates = self._other_class(np.repeat(rows, count), random).reshape(len(rows), count)
         gaps = self._item_text[candidates] - self._item_text[rows][:, None]
         return np.asarray(candidates[np.arange(len(rows)), np.einsum("bct,bct->bc", gaps, gaps).argmin(1)])
 
