@@ -63,7 +63,7 @@ class TrainConfig(Frozen):
     channels_last: Literal["auto", "on", "off"] = "auto"
     optim: OptimConfig = OptimConfig()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the averaged generator that is saved and sampled from; 0 keeps none."""
+    """Decay of the averaged generator that is saved and sampled from, with BatchNorm statistics of its own; 0 keeps none."""
     ema_snap_every: PositiveInt | None = None
     """Steps between two resets of the trained generator to its average (StackGAN-v2's released code: 2000, by accident); None: never."""
     seed: int = 0

@@ -25,6 +25,9 @@ from stackgan_cli.runtime import Noise, Precision, StopFlag, World, reseed
 from stackgan_cli.training.meters import Meters
 from stackgan_cli.training.optim import MovingAverage, base_rate, decay_at, make_optimizer
 
+SETTLING_IMAGES = 512
+"""Images of which the BatchNorm statistics of averaged weights are taken."""
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -69,6 +72,7 @@ class Player:
         self.base_rate = base_rate(phase, config.optim)
         self.optimizer = make_optimizer(self.params, config.optim, self.base_rate)
         self.average = MovingAverage(phase.ema, config.ema) if phase.ema is not None and config.ema > 0 else None
+        self.settled = -1  # the step of its average's BatchNorm statistics
 
 
 class Trainer:
@@ -196,10 +200,26 @@ class Trainer:
         self.step, self.memory = state["step"], dict(state["memory"])
 
     def sampling_module(self, name: str) -> nn.Module:
-        """The module to sample from and to save: its average where one is kept."""
+        """The module to sample from and to save: its average where one is kept, with BatchNorm statistics of its own."""
         module = self.objective.modules[name]
-        averages = [p.average.module for p in self.players.values() if p.average is not None and p.phase.ema is module]
-        return averages[0] if averages else module
+        for player in self.players.values():
+            if player.average is not None and player.phase.ema is module:
+                if player.settled != self.step:
+                    player.average.settle(self._draw_some)
+                    player.settled = self.step
+                return player.average.module
+        return module
+
+    @torch.no_grad()
+    def _draw_some(self) -> None:
+        """Draw from the first batches of the set: always the same ones, so that nothing depends on where a run was interrupted."""
+        objective, parts = self.objective.at(self.step), self.world.size * self.config.accumulate
+        for index in range(math.ceil(SETTLING_IMAGES * parts / self.feed.batch_size)):
+            batch = self.feed.batch(index, 0, 0, parts)
+            noise = Noise(self.config.seed, "settle", index, device=self.device, parts=parts)
+            reseed(self.config.seed, "settle", index)
+            with self.precision(self.device):
+                objective.draw(batch, noise)
 
 
 def _wants_channels_last(module: nn.Module) -> bool:

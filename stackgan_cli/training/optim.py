@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stackgan_cli.config.schema import OptimConfig
 from stackgan_cli.objectives.base import Phase
@@ -35,7 +35,10 @@ def make_optimizer(params: Sequence[nn.Parameter], config: OptimConfig, lr: floa
 
 
 class MovingAverage:
-    """avg = decay * avg + (1 - decay) * live over parameters; buffers (BatchNorm statistics) are copied, not averaged."""
+    """avg = decay * avg + (1 - decay) * live over parameters.
+
+    BatchNorm statistics of the live weights do not fit the average, which lags behind; `settle` gives it its own.
+    """
 
     def __init__(self, live: nn.Module, decay: float) -> None:
         self.live, self.decay = live, decay
@@ -44,10 +47,33 @@ class MovingAverage:
     @torch.no_grad()
     def update(self) -> None:
         torch._foreach_lerp_(list(self.module.parameters()), list(self.live.parameters()), 1 - self.decay)
-        for average, live in zip(self.module.buffers(), self.live.buffers(), strict=True):
-            average.copy_(live)
 
     @torch.no_grad()
     def snap(self) -> None:
         """Set the live parameters to their average."""
         torch._foreach_copy_(list(self.live.parameters()), list(self.module.parameters()))
+
+    @torch.no_grad()
+    def settle(self, forward: Callable[[], None]) -> None:
+        """Compute the average's BatchNorm statistics anew (Izmailov et al., UAI 2018, section 3.2): means over the batches of `forward`.
+
+        `forward` runs the live module, which has the average's parameters meanwhile and is left as it was.
+        """
+        live: list[Tensor] = list(self.live.parameters())
+        norms = [m for m in self.live.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.training]
+        if not norms:
+            return
+        parameters, buffers = [p.clone() for p in live], [b.clone() for b in self.live.buffers()]
+        momenta = [norm.momentum for norm in norms]
+        torch._foreach_copy_(live, list(self.module.parameters()))
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative mean
+        forward()
+        for mine, other in zip(self.module.buffers(), self.live.buffers(), strict=True):
+            mine.copy_(other)
+        torch._foreach_copy_(live, parameters)
+        for mine, other in zip(self.live.buffers(), buffers, strict=True):
+            mine.copy_(other)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

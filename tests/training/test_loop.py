@@ -197,11 +197,30 @@ def test_moving_average_is_the_recursion() -> None:
     for _ in range(5):
         with torch.no_grad():
             live.weight.add_(torch.randn(3))
-            live.running_mean.add_(1.0)  # type: ignore[union-attr,operator]
         average.update()
         expected = 0.9 * expected + 0.1 * live.weight.detach().double()
     torch.testing.assert_close(average.module.weight.double(), expected, rtol=1e-5, atol=1e-6)  # type: ignore[arg-type,operator]
-    assert torch.equal(average.module.running_mean, live.running_mean)  # type: ignore[arg-type]
+
+
+def test_the_average_has_statistics_of_its_own_and_the_live_weights_keep_theirs() -> None:
+    torch.manual_seed(0)
+    live = nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm1d(3, momentum=0.3))
+    frozen = nn.BatchNorm1d(4).eval()
+    net = nn.Sequential(frozen, live)
+    average = MovingAverage(net, 0.5)
+    with torch.no_grad():
+        live[0].weight.mul_(3)  # type: ignore[operator,union-attr]
+    average.update()
+    net(torch.randn(8, 4))
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    batches = [torch.randn(16, 4) for _ in range(3)]
+    average.settle(lambda: [net(batch) for batch in batches] and None)
+    assert same(before, net.state_dict()) and live[1].momentum == 0.3
+    reached = [average.module[1][0](frozen(batch)) for batch in batches]  # type: ignore[index,operator]
+    norm = average.module[1][1]  # type: ignore[index]
+    torch.testing.assert_close(norm.running_mean, torch.stack([h.mean(0) for h in reached]).mean(0))  # type: ignore[union-attr]
+    torch.testing.assert_close(norm.running_var, torch.stack([h.var(0) for h in reached]).mean(0))  # type: ignore[union-attr]
+    assert torch.equal(average.module[0].running_mean, frozen.running_mean)  # type: ignore[index,union-attr,arg-type]
 
 
 def test_length_of_a_run() -> None:
