@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the programs that tests start take one thread as well
+
 import pytest
 import torch
 

@@ -40,6 +40,8 @@ class StackGANv1(VariantConfig):
     condition_dim: PositiveInt = 128
     z_dim: PositiveInt = 100
     gf_dim: PositiveInt = 128
+    stage1_gf_dim: PositiveInt | None = None
+    """`gf_dim` of the Stage-I in a Stage-II; null: the same, as published."""
     df_dim: PositiveInt = 64
     residual_blocks: Annotated[int, Field(ge=0, le=64)] = 4
     conditioning_augmentation: bool = True
@@ -64,11 +66,17 @@ class StackGANv1(VariantConfig):
         halved = self.resolution // (32 if self.stage == 1 else self.stage1_resolution)
         if self.gf_dim % halved:
             raise ValueError(f"gf_dim: must be a multiple of {halved} for a {self.resolution}-px generator, not {self.gf_dim}")
+        if self.stage1_gf_dim is not None and (self.stage == 1 or self.stage1_gf_dim % (self.stage1_resolution // 32)):
+            wanted = "belongs to a Stage-II" if self.stage == 1 else f"must be a multiple of {self.stage1_resolution // 32}"
+            raise ValueError(f"stage1_gf_dim: {wanted}, not {self.stage1_gf_dim}")
         if not self.conditional and self.wrong_pairs != "none":
             raise ValueError("wrong_pairs: an unconditional model has no captions to mismatch; set it to 'none'")
         if self.wrong_candidates > 1 and self.wrong_pairs not in ("text", "image"):
             raise ValueError(f"wrong_candidates: nothing is drawn for wrong_pairs={self.wrong_pairs!r}; leave it at 1")
         return self
+
+    def of_stage1(self) -> dict[str, Any]:
+        return super().of_stage1() | {"gf_dim": self.stage1_gf_dim or self.gf_dim}
 
 
 class StackedConfig(VariantConfig):

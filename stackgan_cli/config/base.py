@@ -15,9 +15,13 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     SHARED_WITH_STAGE1: ClassVar[tuple[str, ...]] = ()
-    """Keys of a Stage-II model that its Stage-I has to agree with."""
+    """Keys of a Stage-II model that its Stage-I has to agree with (`of_stage1` for their values)."""
     DRAWS: ClassVar[bool] = False
     """Whether the model makes images: a generator, and not a text encoder or a measure."""
+
+    def of_stage1(self) -> dict[str, Any]:
+        """What the Stage-I of a Stage-II model has to have."""
+        return {key: getattr(self, key) for key in self.SHARED_WITH_STAGE1}
 
 
 class VariantConfig(Frozen):

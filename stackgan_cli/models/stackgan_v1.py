@@ -50,13 +50,13 @@ from stackgan_cli.models.interface import Generator, GeneratorOutput, PairDiscri
 class Stage1Generator(Generator):
     """Text and noise -> an image of side `resolution`, from a 4x4 map by up-sampling."""
 
-    def __init__(self, config: StackGANv1, resolution: int) -> None:
+    def __init__(self, config: StackGANv1, resolution: int, gf_dim: int) -> None:
         super().__init__()
         self.resolution = resolution
         self.z_dim = config.z_dim
         self.noise_first = config.variant == "pytorch"
         released_tf = config.variant == "tensorflow"
-        input_dim, width = config.z_dim, 8 * config.gf_dim
+        input_dim, width = config.z_dim, 8 * gf_dim
         self.ca_net: ConditioningAugmentation | None = None
         if config.conditional:
             self.ca_net = ConditioningAugmentation(config.text_dim, config.condition_dim, config.variant, config.conditioning_augmentation)
@@ -114,7 +114,7 @@ class Stage2Generator(Generator):
     def __init__(self, config: StackGANv1) -> None:
         super().__init__()
         self.resolution = config.resolution
-        self.STAGE1_G = Stage1Generator(config, config.stage1_resolution).requires_grad_(False)
+        self.STAGE1_G = Stage1Generator(config, config.stage1_resolution, config.stage1_gf_dim or config.gf_dim).requires_grad_(False)
         self.truncated = frozenset({"eps1", "eps2"} if config.variant == "tensorflow" else ())
         gf, relu = config.gf_dim, nn.ReLU(inplace=True)
         self.ca_net: ConditioningAugmentation | None = None
@@ -244,5 +244,5 @@ class Discriminator(PairDiscriminator):
 
 def build_networks(config: StackGANv1) -> dict[str, nn.Module]:
     """`generator` (a Stage-II generator contains its Stage-I as `STAGE1_G`) and `discriminator`."""
-    generator = Stage1Generator(config, config.resolution) if config.stage == 1 else Stage2Generator(config)
+    generator = Stage1Generator(config, config.resolution, config.gf_dim) if config.stage == 1 else Stage2Generator(config)
     return {"generator": generator, "discriminator": Discriminator(config)}

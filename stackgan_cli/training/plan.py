@@ -46,8 +46,7 @@ def plan(config: RunConfig, workspace: Workspace) -> list[Prerequisite]:
             )
         )
     if requires.stage1 is not None and encoder_weights(requires.stage1, config, workspace) is None:
-        shared = {key: getattr(config.model, key) for key in config.model.SHARED_WITH_STAGE1}
-        missing.append(_training("stage1", requires.stage1, config, cache, shared))
+        missing.append(_training("stage1", requires.stage1, config, cache, config.model.of_stage1()))
     extractor = requires.extractor
     if extractor is not None and not is_extractor(extractor) and encoder_weights(extractor, config, workspace) is None:
         missing.append(_training("extractor", extractor, config, cache, {}))

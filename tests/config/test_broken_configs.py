@@ -85,6 +85,7 @@ OVERRIDES: list[tuple[str, str]] = [
     ("model.arch=char-cnn-rnn", "unknown key"),
     ("model.stage=3", "1 or 2"),
     ("model.stage=2", "must enlarge"),
+    ("model.stage1_gf_dim=8", "belongs to a Stage-II"),
     ("model.conditional=false", "unconditional model has no captions"),
     ("model.margin=0.5", "unknown key"),
     ("model.residual_blocks=1000000000", "must be at most 64"),

@@ -31,8 +31,8 @@ def test_stage2_presets_name_a_stage1_that_fits(name: str) -> None:
     assert stage1["stage"] == 1
     assert stage1["resolution"] == model.get("stage1_resolution", model["resolution"])
     assert config.SHARED_WITH_STAGE1
-    for key in config.SHARED_WITH_STAGE1:
-        assert stage1[key] == model[key], key
+    for key, value in config.of_stage1().items():
+        assert stage1[key] == value, key
 
 
 def test_presets_follow_the_published_schedules() -> None:

@@ -102,8 +102,8 @@ def test_every_model_is_valid_at_every_scale(key: str, scale: str) -> None:
         other = load_config(full.requires.stage1)
         stage1 = load_config(full.requires.stage1, tables.as_words(scales.changes(other.model_dump(mode="json"), chosen)))
         assert stage1.model.resolution == config.model.stage1_resolution
-        for name in config.model.SHARED_WITH_STAGE1:
-            assert getattr(stage1.model, name) == getattr(config.model, name), name
+        for name, value in config.model.of_stage1().items():
+            assert getattr(stage1.model, name) == value, name
     if chosen.encoder and full.requires.text_encoder:
         assert load_config(config.requires.text_encoder or "").model.text_dim == config.model.text_dim
     if chosen.similarity:

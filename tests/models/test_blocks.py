@@ -17,6 +17,7 @@ from stackgan_cli.models.blocks import (
     ResidualBlock,
     UpsampleConv,
     arithmetic,
+    folded_product_pays,
     folding_pays,
     matrix_product_pays,
     normal_like,
@@ -38,7 +39,8 @@ def assert_same(ours: list[Tensor], plain: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(
-    ("batch", "inputs", "outputs", "height", "width"), [(2, 5, 3, 4, 4), (1, 1, 1, 1, 1), (3, 2, 6, 1, 5), (1, 3, 3, 7, 2)]
+    ("batch", "inputs", "outputs", "height", "width"),
+    [(2, 5, 3, 4, 4), (1, 1, 1, 1, 1), (3, 2, 6, 1, 5), (1, 3, 3, 7, 2), (1, 2, 3, 36, 31)],
 )
 def test_upsample_conv(batch: int, inputs: int, outputs: int, height: int, width: int, layout: torch.memory_format) -> None:
     torch.manual_seed(0)
@@ -51,7 +53,9 @@ def test_upsample_conv(batch: int, inputs: int, outputs: int, height: int, width
     expected = values_and_gradients(published, conv.weight, x)
     for mode in ("fast", "plain", "auto"):
         with arithmetic(mode):  # type: ignore[arg-type]
-            assert_same(values_and_gradients(conv, conv.weight, x), expected)
+            ours = values_and_gradients(conv, conv.weight, x)
+            assert_same(ours, expected)
+            assert ours[0].is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -103,6 +107,9 @@ def test_folding_is_chosen_by_the_number_of_pixels() -> None:
     assert not folding_pays(torch.empty(16, 8, 4, 4))
     assert folding_pays(torch.empty(64, 8, 4, 4))
     assert folding_pays(torch.empty(4, 8, 16, 16))
+    assert folded_product_pays(torch.empty(64, 8, 4, 4))
+    assert not folded_product_pays(torch.empty(65, 8, 4, 4))
+    assert not folded_product_pays(torch.empty(1, 8, 4, 4, device="meta"))
 
 
 def test_matrix_product_is_chosen_for_few_pixels_and_many_weights() -> None:
