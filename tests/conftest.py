@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from stackgan_cli.runs import Workspace
+from stackgan_cli.training import loop
 
 torch.set_num_threads(1)
+loop.SETTLING_IMAGES = 32  # tiny runs would spend most of their time on the statistics of their averages
 
 ROOT = Path(__file__).resolve().parents[1]
 

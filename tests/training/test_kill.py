@@ -36,6 +36,7 @@ import torch
 torch.set_num_threads(1)
 import stackgan_cli.training.loop as loop
 loop.train.__kwdefaults__["save_seconds"] = 0.0  # a state at every tick
+loop.SETTLING_IMAGES = 32
 moment, countdown = sys.argv[1], int(sys.argv[2])
 
 def strike(*_):

@@ -44,12 +44,12 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 def test_stopping_anywhere_and_continuing_gives_the_same_bits(workspace: Workspace) -> None:
     whole = finish(job(workspace, "whole", "train.ema=0.9"))
+    first = job(workspace, "first", "train.ema=0.9")
     for stop in (1, 7, 10, 19):
-        first = job(workspace, f"stopped-{stop}", "train.ema=0.9")
         while first.trainer.step < stop:
             first.trainer.run_step()
-        first.run.save_state(first.trainer.state())
         again = job(workspace, f"stopped-{stop}", "train.ema=0.9")
+        again.run.save_state(first.trainer.state())
         assert same(whole, finish(again))
     averages = [Run(workspace.runs / name).latest_weights() for name in ("whole", "stopped-7")]
     assert averages[0].read_bytes() == averages[1].read_bytes()  # type: ignore[union-attr]

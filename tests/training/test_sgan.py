@@ -63,12 +63,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_it_continues_to_the_same_bits_out_of_every_stage(trained: Workspace, request: pytest.FixtureRequest, overrides: list[str]) -> None:
     name = request.node.callspec.id
     whole = finish(job(trained, f"whole {name}", *overrides))
+    first = job(trained, f"first {name}", *overrides)
     for stop in (3, 7, 10, 14, 17):
-        first = job(trained, f"stopped {name} {stop}", *overrides)
         while first.trainer.step < stop:
             first.trainer.run_step()
-        first.run.save_state(first.trainer.state())
-        again = finish(job(trained, f"stopped {name} {stop}", *overrides))
+        second = job(trained, f"stopped {name} {stop}", *overrides)
+        second.run.save_state(first.trainer.state())
+        again = finish(second)
         assert whole.keys() == again.keys() and all(torch.equal(whole[key], again[key]) for key in whole), stop
 
 
