@@ -141,7 +141,7 @@ def test_a_row_a_label(shell: Shell, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fixed", ["z1", "z0"])
 def test_noise_that_stays_in_a_row(shell: Shell, tmp_path: Path, fixed: str) -> None:
-    vivid = changed_weights(shell, "sgan", tmp_path / "vivid.safetensors", lambda name, x: 100 * x if x.ndim == 2 else x)
+    vivid = changed_weights(shell, "sgan", tmp_path / "vivid.safetensors", lambda name, x: 8 * x if x.ndim == 2 else x)
     words = ["--labels", "2,5", "--count", "3", "--seed", "10", "--weights", str(vivid)]
     _, free = drawn(shell, tmp_path / "free", *words)
     entries, images = drawn(shell, tmp_path / "fixed", *words, "--fix", fixed)
