@@ -28,7 +28,7 @@ run stackgan sample "a red bird with black wings" --count 6 --output "$STACKGAN_
 run stackgan train --preset quick-classifier
 run stackgan evaluate quick-stage2-demo --metric fid,is,precision-recall --count 500
 run stackgan interpolate "a red bird" "a blue bird" --run quick-stage2-demo
-run stackgan tsne --run quick-stage2-demo --count 400
+run stackgan tsne --run quick-stage2-demo --count 200
 run stackgan neighbours --run quick-stage2-demo
 run stackgan report quick-stage2-demo
 printf '\n%d seconds after installation. Look at %s and %s\n' "$((SECONDS - started))" "$STACKGAN_HOME/pictures" \

@@ -348,7 +348,7 @@ def init_weights(network: nn.Module, truncated: bool = False, linear: bool = Tru
     """The released initialisation (the papers give none): weights N(0, 0.02), BatchNorm scale N(1, 0.02), biases of fully connected
     layers and BatchNorm 0. `truncated` restricts convolution weights to two standard deviations, as StackGAN's TensorFlow code does;
     without `linear` fully connected layers keep PyTorch's own, as in HDGAN."""
-    if next(network.parameters()).is_meta:
+    if all(parameter.is_meta for parameter in network.parameters()):
         return  # there are no values, and drawing them would import a tenth of torch
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

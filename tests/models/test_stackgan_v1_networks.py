@@ -105,6 +105,11 @@ def test_stage_2_leaves_stage_1_as_it_is_but_for_its_statistics() -> None:
     assert any(not torch.equal(a, b) for a, b in zip(statistics, first.buffers(), strict=True))
 
 
+def test_stage_2_without_residual_blocks() -> None:
+    generator, _ = build(**TINY | {"residual_blocks": 0}, stage=2, resolution=64, stage1_resolution=32)
+    assert generator(torch.randn(2, 12), generator.draw_noise(2, Noise("test"))).by_side[64].shape == (2, 3, 64, 64)
+
+
 def test_stage_1_in_stage_2_may_have_another_width() -> None:
     generator, _ = build(**TINY, stage=2, resolution=64, stage1_resolution=32, stage1_gf_dim=12)
     alone, _ = build(**TINY | {"gf_dim": 12}, resolution=32)
