@@ -26,7 +26,7 @@ run stackgan sample "a red bird with black wings" "a yellow bird with blue wings
 run stackgan train --preset quick-v2
 run stackgan sample "a red bird with black wings" --count 6 --output "$STACKGAN_HOME/v2-pictures"
 run stackgan train --preset quick-classifier
-run stackgan evaluate quick-stage2-demo --metric fid,is,precision-recall --count 500
+run stackgan evaluate quick-stage2-demo --metric fid,is,precision-recall --count 400
 run stackgan interpolate "a red bird" "a blue bird" --run quick-stage2-demo
 run stackgan tsne --run quick-stage2-demo --count 200
 run stackgan neighbours --run quick-stage2-demo

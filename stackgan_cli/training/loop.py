@@ -25,7 +25,7 @@ from stackgan_cli.runtime import Noise, Precision, StopFlag, World, reseed
 from stackgan_cli.training.meters import Meters
 from stackgan_cli.training.optim import MovingAverage, base_rate, decay_at, make_optimizer
 
-SETTLING_IMAGES = 512
+SETTLING_IMAGES = 256
 """Images of which the BatchNorm statistics of averaged weights are taken."""
 
 
