@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -314,7 +315,7 @@ class Weights:
 
     @classmethod
     def open(cls, path: Path) -> Weights:
-        """Read the header. Raises MismatchError when it is not a weights file of ours."""
+        """Read the header. Raises MismatchError when it is not a weights file of ours, or has a configuration that is unknown here."""
         if not path.is_file():
             raise UsageError("no such weights file", where=path)
         try:
@@ -327,14 +328,17 @@ class Weights:
         header = json.loads(metadata.get("stackgan", "{}"))
         if header.get("format") != WEIGHTS_FORMAT:
             raise MismatchError(f"not a {WEIGHTS_FORMAT} file", where=path, hint="weights files are in runs/NAME/weights")
+        try:
+            config = RunConfig.model_validate(header["config"])
+        except ValidationError as error:
+            key, problem = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
+            raise MismatchError(
+                f"has a configuration that is unknown here ({key}: {problem})",
+                where=path,
+                hint=f"it was written by another version of stackgan; this one is {__version__}",
+            ) from None
         classes = header.get("classes")  # absent before classifiers came
-        return cls(
-            path,
-            RunConfig.model_validate(header["config"]),
-            header["step"],
-            header["text_encoder"],
-            None if classes is None else tuple(classes),
-        )
+        return cls(path, config, header["step"], header["text_encoder"], None if classes is None else tuple(classes))
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under `prefix.`, without it."""

@@ -69,11 +69,13 @@ class MovingAverage:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative mean
-        forward()
-        for mine, other in zip(self.module.buffers(), self.live.buffers(), strict=True):
-            mine.copy_(other)
-        torch._foreach_copy_(live, parameters)
-        for mine, other in zip(self.live.buffers(), buffers, strict=True):
-            mine.copy_(other)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        try:
+            forward()
+            for mine, other in zip(self.module.buffers(), self.live.buffers(), strict=True):
+                mine.copy_(other)
+        finally:
+            torch._foreach_copy_(live, parameters)
+            for mine, other in zip(self.live.buffers(), buffers, strict=True):
+                mine.copy_(other)
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum

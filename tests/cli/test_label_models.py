@@ -23,7 +23,7 @@ from stackgan_cli.cli.pictures import fixed_seeds
 from stackgan_cli.cli.train import DEFAULT_PRESETS
 from stackgan_cli.config.presets import preset_names
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.errors import UsageError
+from stackgan_cli.errors import MismatchError, UsageError
 from stackgan_cli.runs import Weights, Workspace
 
 ANIMALS = ("cat", "dog", "4", "crab, hermit")
@@ -209,6 +209,15 @@ def changed_weights(
     tensors = {name: change(name, tensor).contiguous() for name, tensor in load_file(source).items()}
     save_file(tensors, path, metadata={"stackgan": json.dumps(header)})
     return path
+
+
+def test_weights_of_another_version(shell: Shell, tmp_path: Path) -> None:
+    source = Weights.open(shell.workspace.runs / "sgan" / "weights" / "latest.safetensors")
+    config = source.config.model_dump(mode="json")
+    config["model"]["of_tomorrow"] = 3
+    path = changed_weights(shell, "sgan", tmp_path / "new.safetensors", config=config)
+    with pytest.raises(MismatchError, match=r"unknown here \(model\.sgan\.of_tomorrow: "):
+        Weights.open(path)
 
 
 def test_neighbours_of_labels(shell: Shell) -> None:

@@ -222,6 +222,14 @@ def test_the_average_has_statistics_of_its_own_and_the_live_weights_keep_theirs(
     torch.testing.assert_close(norm.running_var, torch.stack([h.var(0) for h in reached]).mean(0))  # type: ignore[union-attr]
     assert torch.equal(average.module[0].running_mean, frozen.running_mean)  # type: ignore[index,union-attr,arg-type]
 
+    def broken() -> None:
+        net(batches[0])
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        average.settle(broken)
+    assert same(before, net.state_dict()) and live[1].momentum == 0.3
+
 
 def test_length_of_a_run() -> None:
     assert total_steps(TrainConfig(epochs=600, batch_size=64), 8855) == math.ceil(600 * 8855 / 64)
