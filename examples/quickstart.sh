@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a picture of the bird you describe, on the embedded data: ten minutes or a little more after installation on two cores.
+# From nothing to a picture of the bird you describe, on the embedded data: ten minutes after installation on two cores.
 #   bash examples/quickstart.sh            everything goes to .venv/ and quickstart/ of this checkout
 set -euo pipefail
 cd "$(dirname "$0")/.."
