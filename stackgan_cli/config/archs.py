@@ -66,9 +66,10 @@ class StackGANv1(VariantConfig):
         halved = self.resolution // (32 if self.stage == 1 else self.stage1_resolution)
         if self.gf_dim % halved:
             raise ValueError(f"gf_dim: must be a multiple of {halved} for a {self.resolution}-px generator, not {self.gf_dim}")
-        if self.stage1_gf_dim is not None and (self.stage == 1 or self.stage1_gf_dim % (self.stage1_resolution // 32)):
-            wanted = "belongs to a Stage-II" if self.stage == 1 else f"must be a multiple of {self.stage1_resolution // 32}"
-            raise ValueError(f"stage1_gf_dim: {wanted}, not {self.stage1_gf_dim}")
+        if self.stage1_gf_dim is not None and self.stage == 1:
+            raise ValueError("stage1_gf_dim: belongs to a Stage-II model; leave it at null and set gf_dim")
+        if self.stage1_gf_dim is not None and self.stage1_gf_dim % (self.stage1_resolution // 32):
+            raise ValueError(f"stage1_gf_dim: must be a multiple of {self.stage1_resolution // 32}, not {self.stage1_gf_dim}")
         if not self.conditional and self.wrong_pairs != "none":
             raise ValueError("wrong_pairs: an unconditional model has no captions to mismatch; set it to 'none'")
         if self.wrong_candidates > 1 and self.wrong_pairs not in ("text", "image"):

@@ -80,6 +80,9 @@ def infer_config(generator: Mapping[str, Tensor], discriminator: Mapping[str, Te
             values["stage1_resolution"] = stage1_resolution
             values["resolution"] = stage1_resolution // 4 * 2 ** count(state, r"upsample\d+\.1\.weight")
             values["residual_blocks"] = count(state, r"residual\.\d+\.block\.0\.weight")
+            gf_dim = state["encoder.0.weight"].shape[0]
+            if gf_dim != values["gf_dim"]:
+                values |= {"gf_dim": gf_dim, "stage1_gf_dim": values["gf_dim"]}
         if discriminator is not None:
             values["df_dim"] = without_prefix(discriminator)["encode_img.0.weight"].shape[0]
         return StackGANv1.model_validate({"variant": "pytorch", "stage": stage, **values})

@@ -123,11 +123,10 @@ class UpsampleConv(nn.Conv2d):
             fold = torch.kron(self.weight.new_tensor(FOLD), self.weight.new_tensor(FOLD))
             kernel = fold @ self.weight.permute(2, 3, 0, 1).reshape(9, outputs * channels)
         taps = F.linear(x.permute(0, 2, 3, 1).reshape(-1, channels), kernel.view(16 * outputs, channels))
-        # Row 2 (i + u) + a of the padded output is made by tap 2u + a of input row i; columns likewise: (B, i, j, u, a, u, a, O).
+        # Tap 2u + a of input row i makes row 2 (i + u) + a of the padded output; columns j by v, b likewise: (B, i, j, u, a, v, b, O).
         rows = _overlapped(taps.view(batch, height, width, 2, 2, 2, 2, outputs).permute(0, 1, 3, 4, 2, 5, 6, 7), 1)
         out = _overlapped(rows, 3).reshape(batch, 2 * height + 2, 2 * width + 2, outputs)
-        layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-        return out[:, 1:-1, 1:-1].permute(0, 3, 1, 2).contiguous(memory_format=layout)
+        return out[:, 1:-1, 1:-1].permute(0, 3, 1, 2).contiguous(memory_format=_layout_of(x))
 
 
 FOLD = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -216,7 +215,7 @@ class DeepConv(nn.Conv2d):
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         height, width = ((size + 2 * padding - kernel) // stride + 1 for size in x.shape[2:])
         patches = F.unfold(x, kernel, padding=padding, stride=stride).unflatten(1, (self.in_channels, -1))
-        layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        layout = _layout_of(x)
         if layout is torch.channels_last:
             rows, weight = patches.permute(0, 3, 2, 1), self.weight.permute(0, 2, 3, 1)
         else:
@@ -389,6 +388,10 @@ def normal_like(x: Tensor) -> Tensor:
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return torch.randn_like(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     return torch.randn_like(x)
+
+
+def _layout_of(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
 
 
 def memory_format_of(network: nn.Module) -> torch.memory_format:

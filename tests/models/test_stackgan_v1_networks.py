@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stackgan_cli.config.archs import StackGANv1
+from stackgan_cli.interop.official import infer_config
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.models.stackgan_v1 import Discriminator, Stage2Generator, build_networks
 from stackgan_cli.runtime import Noise
@@ -115,6 +116,9 @@ def test_stage_1_in_stage_2_may_have_another_width() -> None:
     alone, _ = build(**TINY | {"gf_dim": 12}, resolution=32)
     assert isinstance(generator, Stage2Generator)
     generator.STAGE1_G.load_state_dict(alone.state_dict())
+    values = TINY | {"variant": "pytorch", "stage": 2, "resolution": 64, "stage1_resolution": 32, "stage1_gf_dim": 12}
+    published, judge = build(**values)
+    assert infer_config(published.state_dict(), judge.state_dict()) == StackGANv1.model_validate(values)
     assert generator(torch.randn(2, 12), generator.draw_noise(2, Noise("test"))).by_side[64].shape == (2, 3, 64, 64)
 
 
