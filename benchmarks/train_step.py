@@ -107,6 +107,7 @@ class OneBatch:
 
     contents: Batch
     batch_size: int
+    device: torch.device
 
     def __len__(self) -> int:
         return self.batch_size
@@ -121,8 +122,8 @@ class Ours:
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], batch: Batch, **settings: Any) -> None:
         assert batch.text is not None
         objective = registry.find(config.arch).objective(config, copy.deepcopy(dict(networks)))
-        train = TrainConfig(steps=1, batch_size=batch.size, **settings)
-        self.trainer = Trainer(objective, cast(Feed, OneBatch(batch, batch.size)), train, device=batch.text.device)
+        train, device = TrainConfig(steps=1, batch_size=batch.size, **settings), batch.text.device
+        self.trainer = Trainer(objective, cast(Feed, OneBatch(batch, batch.size, device)), train, device=device)
 
     def run_step(self) -> None:
         self.trainer.run_step()
@@ -159,6 +160,7 @@ class Side:
     def run(self, device: torch.device) -> float:
         """Seconds of one step; on a GPU notes its peak of memory too."""
         torch.backends.cudnn.allow_tf32 = self.tf32
+        torch.backends.cudnn.deterministic = isinstance(self.player, Ours)  # which the loop asks for
         before = allocated(device)
         started = time.perf_counter()
         self.player.run_step()
@@ -187,8 +189,8 @@ def sides_of(config: Config, size: int, options: argparse.Namespace, device: tor
     def plain() -> Player:
         return Plain(config, networks, batch)
 
-    def ours(config: Config, precision: str) -> Callable[[], Player]:
-        return lambda: Ours(config, networks, batch, precision=precision, channels_last=options.channels_last)
+    def ours(config: Config, precision: str, cuda_graphs: str = "auto") -> Callable[[], Player]:
+        return lambda: Ours(config, networks, batch, precision=precision, channels_last=options.channels_last, cuda_graphs=cuda_graphs)
 
     precisions = ["fp32", "bf16"] if options.bf16 and (gpu or cpu_has_bf16()) else ["fp32"]
     sides = [Side("plain", plain)]
@@ -201,6 +203,9 @@ def sides_of(config: Config, size: int, options: argparse.Namespace, device: tor
         for precision in precisions:
             exact = precision == "fp32"
             sides.append(Side(f"{name}, {precision}", ours(ours_config, precision), exact=exact, tf32=not exact))
+            if gpu:
+                made = ours(ours_config, precision, "off")
+                sides.append(Side(f"{name}, {precision}, without CUDA graphs", made, exact=exact, tf32=not exact))
     return sides
 
 
@@ -288,7 +293,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", nargs="+", choices=ARCHS, default=ARCHS)
     parser.add_argument("--steps", type=int, default=9, help="timed steps of each side")
-    parser.add_argument("--warm-up", type=int, help="steps before them; default 1 on the CPU, 3 on a GPU")
+    parser.add_argument("--warm-up", type=int, help="steps before them; default 1 on the CPU, 6 on a GPU, where the fourth is recorded")
     parser.add_argument("--batch", type=int, nargs="+", help="default 24 and 64 on a GPU; on the CPU 16 for v1-stage1, else 4")
     parser.add_argument("--wrong-batch", action="store_true", help="v2, hdgan: also our step with wrong pairs of the batch")
     parser.add_argument("--gf", type=int, help="generator width; published: 128 for v1, 64 for v2")
@@ -304,7 +309,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     device = pick_device(options.device)
     gpu = device.type == "cuda"
-    options.warm_up = options.warm_up or (3 if gpu else 1)
+    options.warm_up = options.warm_up or (6 if gpu else 1)
     rate = matmul_rate() if gpu else None
     where = (
         torch.cuda.get_device_name(device) if gpu else f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"

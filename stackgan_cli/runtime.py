@@ -131,6 +131,7 @@ class Precision:
             )
         torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = name in ("tf32", "bf16")
+        torch.backends.cudnn.deterministic = True  # a run that continues must end with the same bits
         return cls(name, torch.bfloat16 if name == "bf16" else None)
 
     @contextmanager

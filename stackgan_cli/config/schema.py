@@ -61,6 +61,8 @@ class TrainConfig(Frozen):
     """Split each batch into this many parts whose gradients are added up, to save memory."""
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     channels_last: Literal["auto", "on", "off"] = "auto"
+    cuda_graphs: Literal["auto", "off"] = "auto"
+    """On one GPU, without `accumulate`: record a step once and launch it as a whole. The same numbers, in a fraction of the time."""
     optim: OptimConfig = OptimConfig()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged generator that is saved and sampled from, with BatchNorm statistics of its own; 0 keeps none."""

@@ -110,10 +110,11 @@ class UpsampleConv(nn.Conv2d):
         if _arithmetic != "plain" and self.padding_mode == "zeros" and folded_product_pays(x):
             return self._product(x)
         if _arithmetic == "plain" or (_arithmetic == "auto" and not folding_pays(x)):
-            return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
+            doubled = F.interpolate(x, scale_factor=2, mode="nearest")
+            return super().forward(doubled) if self.padding_mode == "zeros" else F.conv2d(bordered(doubled, "reflect"), self.weight)
         kernel = _folded(_folded(self.weight, 2), 3).transpose(0, 1)
         if self.padding_mode == "reflect":
-            return F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, padding=3)
+            return F.conv_transpose2d(bordered(x, "replicate"), kernel, stride=2, padding=3)
         return F.conv_transpose2d(x, kernel, stride=2, padding=1)
 
     def _product(self, x: Tensor) -> Tensor:
@@ -144,6 +145,19 @@ def _overlapped(taps: Tensor, dim: int) -> Tensor:
     first, second = taps.unbind(dim + 1)
     after = 2 * (taps.dim() - 2 - dim)  # numbers that F.pad takes for the dimensions behind
     return F.pad(first, (*[0] * after, 0, 1)) + F.pad(second, (*[0] * after, 1, 0))
+
+
+def bordered(x: Tensor, mode: Literal["reflect", "replicate"]) -> Tensor:
+    """A border of one pixel around (B, C, H, W). On a GPU of joined slices: the gradient of PyTorch's padding is summed in no fixed
+    order there, and training could not be repeated to the bit."""
+    return F.pad(x, (1, 1, 1, 1), mode=mode) if x.device.type == "cpu" else joined_border(x, 1 if mode == "reflect" else 0)
+
+
+def joined_border(x: Tensor, inner: int) -> Tensor:
+    """A border of the outermost rows and columns, or of those `inner` further in."""
+    for dim in (2, 3):
+        x = torch.cat([x.narrow(dim, inner, 1), x, x.narrow(dim, x.shape[dim] - 1 - inner, 1)], dim)
+    return x
 
 
 def folded_product_pays(x: Tensor) -> bool:
@@ -239,7 +253,7 @@ class ReflectConv(DeepConv):
         super().__init__(in_channels, out_channels, 3, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (1, 1, 1, 1), mode="reflect"))
+        return super().forward(bordered(x, "reflect"))
 
 
 def numbered(start: int, *layers: nn.Module) -> nn.Sequential:

@@ -11,17 +11,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stackgan_cli.config.schema import TrainConfig
+from stackgan_cli.data.ahead import Ahead
 from stackgan_cli.data.feed import Feed
 from stackgan_cli.errors import Diverged
-from stackgan_cli.objectives.base import Objective, Phase, Turn
+from stackgan_cli.objectives import base
+from stackgan_cli.objectives.base import Batch, Objective, Phase, Turn
 from stackgan_cli.runs import Run
 from stackgan_cli.runtime import Noise, Precision, StopFlag, World, reseed
+from stackgan_cli.training.graphs import Recorder
 from stackgan_cli.training.meters import Meters
 from stackgan_cli.training.optim import MovingAverage, base_rate, decay_at, make_optimizer
 
@@ -67,12 +71,30 @@ class Player:
     """A phase with its optimiser and, perhaps, the average of its generator."""
 
     def __init__(self, phase: Phase, config: TrainConfig) -> None:
-        self.phase = phase
+        self.phase, self.config = phase, config.optim
         self.params = phase.params
         self.base_rate = base_rate(phase, config.optim)
-        self.optimizer = make_optimizer(self.params, config.optim, self.base_rate)
+        self.start_anew()
         self.average = MovingAverage(phase.ema, config.ema) if phase.ema is not None and config.ema > 0 else None
         self.settled = -1  # the step of its average's BatchNorm statistics
+
+    def start_anew(self) -> None:
+        """A new optimiser."""
+        self.rate = self.base_rate
+        self.optimizer = make_optimizer(self.params, self.config, self.rate)
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate."""
+        if rate != self.rate:
+            self.rate = rate
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
+
+    def load_optimizer(self, state: Mapping[str, Any]) -> None:
+        """Continue with the moments of `state`, which may come from another kind of device."""
+        own = [{key: group[key] for key in ("lr", "capturable")} for group in self.optimizer.param_groups]
+        groups = [saved | mine for saved, mine in zip(state["param_groups"], own, strict=True)]
+        self.optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 class Trainer:
@@ -89,6 +111,10 @@ class Trainer:
             self.world.broadcast([*module.parameters(), *module.buffers()])
             module.train()
         self.players = {phase.name: Player(phase, config) for phase in objective.phases}
+        on_gpu = device.type == "cuda"
+        self.batches: Feed | Ahead = Ahead(feed) if on_gpu else feed
+        alone, remembers = self.world.size == config.accumulate == 1, type(objective).remember is not Objective.remember
+        self.recorder = Recorder() if on_gpu and config.cuda_graphs == "auto" and alone and not remembers else None
         self.meters = Meters()
         self.memory: dict[str, float] = {}
         self.step = 0
@@ -98,31 +124,29 @@ class Trainer:
     def run_step(self) -> None:
         """One optimisation step: all turns of the objective."""
         objective = self._enter(self.step)
-        step, turns = self.step, objective.turns(self.step, self.memory)
-        differentiated = {(turn.batch, turn.draw) for turn in turns if self.players[turn.phase].phase.through_draw}
+        step, turns, parts = self.step, objective.turns(self.step, self.memory), self.config.accumulate
+        if self.recorder:
+            self.recorder.begin((id(objective), turns))
         drawn: dict[tuple[int, int], Any] = {}
         seen: dict[str, Any] = {}
         for index, turn in enumerate(turns):
             player, key = self.players[turn.phase], (turn.batch, turn.draw)
-            player.optimizer.zero_grad(set_to_none=True)
-            for slice_ in range(self.config.accumulate):
+            player.set_rate(player.base_rate * decay_at(self.epoch, self.config.optim))
+            for slice_ in range(parts):
                 draw = drawn.get(key)
                 if draw is None:
-                    self._only_trainable(turns, key)
-                    with nullcontext() if key in differentiated else torch.no_grad():
-                        draw = self._draw(objective, turn, slice_)
-                    if self.config.accumulate == 1:
+                    draw = self._draw(objective, turns, turn, slice_)
+                    if parts == 1:
                         drawn[key] = draw
-                self._only_trainable([turn])
                 reseed(self.config.seed, "loss", step, index, self._part(slice_))
-                with self.precision(self.device):
-                    losses = objective.loss(turn.phase, draw)
-                (losses["total"] / self.config.accumulate).backward()
+                learn = partial(self._learn, objective, turn, draw, slice_ == parts - 1)
+                losses = self.recorder.run(index, learn) if self.recorder else learn()
                 for name, value in losses.items():
                     label = turn.phase if name == "total" else f"{turn.phase}/{name}"
                     self.meters.add(label, value)
-                    seen[label] = seen.get(label, 0.0) + value.detach() / self.config.accumulate
-            self._move(player)
+                    seen[label] = seen.get(label, 0.0) + value.detach() / parts
+            if player.average is not None and self.config.ema_snap_every is not None and (step + 1) % self.config.ema_snap_every == 0:
+                player.average.snap()
         if type(objective).remember is not Objective.remember:
             self.memory.update(objective.remember(step, self.world.mean(seen)) or {})
         self.step += 1
@@ -133,26 +157,49 @@ class Trainer:
         if step and self.objective.at(step - 1) is not objective:
             self.memory.clear()
             for player in self.players.values():
-                player.optimizer = make_optimizer(player.params, self.config.optim, player.base_rate)
+                player.start_anew()
         return objective
 
-    def _draw(self, objective: Objective, turn: Turn, slice_: int) -> Any:
+    def _draw(self, objective: Objective, turns: Sequence[Turn], turn: Turn, slice_: int) -> Any:
+        """The forward passes that `turn` and those that share its draw build on."""
         part, parts = self._part(slice_), self.world.size * self.config.accumulate
-        batch = self.feed.batch(self.step, turn.batch, part, parts)
+        batch = self.batches.batch(self.step, turn.batch, part, parts)
         noise = Noise(self.config.seed, "noise", self.step, turn.batch, turn.draw, device=self.device, part=part, parts=parts)
         reseed(self.config.seed, "draw", self.step, turn.batch, turn.draw, part)
+        learners = [other for other in turns if (other.batch, other.draw) == (turn.batch, turn.draw)]
+        through = [other for other in learners if self.players[other.phase].phase.through_draw]
+
+        def forward(batch: Batch, noise: base.Noise) -> Any:
+            self._only_trainable(through)
+            with self.precision(self.device), nullcontext() if through else torch.no_grad():
+                return objective.draw(batch, noise)
+
+        key = ("draw", turn.batch, turn.draw)
+        return self.recorder.draw(key, forward, batch, noise) if self.recorder else forward(batch, noise)
+
+    def _learn(self, objective: Objective, turn: Turn, draw: Any, last: bool) -> dict[str, Tensor]:
+        """The loss of a turn on (a slice of) its batch, its gradients and, after the last slice, the step of its player."""
+        player = self.players[turn.phase]
+        self._only_trainable([turn])
         with self.precision(self.device):
-            return objective.draw(batch, noise)
+            losses = objective.loss(turn.phase, draw)
+        (losses["total"] / self.config.accumulate).backward()
+        if last:
+            self.world.average_gradients(player.params)
+            if player.phase.before_step is not None:
+                player.phase.before_step()
+            player.optimizer.step()
+            player.optimizer.zero_grad(set_to_none=True)
+            if player.average is not None:
+                player.average.update()
+        return losses
 
     def _part(self, slice_: int) -> int:
         return self.world.rank * self.config.accumulate + slice_
 
-    def _only_trainable(self, turns: Sequence[Turn], key: tuple[int, int] | None = None) -> None:
-        """Let only the phases of `turns` have gradients (for a draw: those that are differentiated through it), so that no
-        gradient of a weight is computed to be thrown away."""
-        active = {
-            turn.phase for turn in turns if key is None or ((turn.batch, turn.draw) == key and self.players[turn.phase].phase.through_draw)
-        }
+    def _only_trainable(self, turns: Sequence[Turn]) -> None:
+        """Let only the phases of `turns` have gradients, so that no gradient of a weight is computed to be thrown away."""
+        active = {turn.phase for turn in turns}
         for name, player in self.players.items():
             if name not in active:
                 for param in player.params:
@@ -160,19 +207,6 @@ class Trainer:
         for name in active:
             for param in self.players[name].params:
                 param.requires_grad_(True)
-
-    def _move(self, player: Player) -> None:
-        self.world.average_gradients(player.params)
-        if player.phase.before_step is not None:
-            player.phase.before_step()
-        rate = player.base_rate * decay_at(self.epoch, self.config.optim)
-        for group in player.optimizer.param_groups:
-            group["lr"] = rate
-        player.optimizer.step()
-        if player.average is not None:
-            player.average.update()
-            if self.config.ema_snap_every is not None and (self.step + 1) % self.config.ema_snap_every == 0:
-                player.average.snap()
 
     @property
     def epoch(self) -> float:
@@ -194,10 +228,12 @@ class Trainer:
         for name, module in self.objective.modules.items():
             module.load_state_dict(state["modules"][name])
         for name, player in self.players.items():
-            player.optimizer.load_state_dict(state["optimizers"][name])
+            player.load_optimizer(state["optimizers"][name])
             if player.average:
                 player.average.module.load_state_dict(state["averages"][name])
         self.step, self.memory = state["step"], dict(state["memory"])
+        if self.recorder:
+            self.recorder.clear()
 
     def sampling_module(self, name: str) -> nn.Module:
         """The module to sample from and to save: its average where one is kept, with BatchNorm statistics of its own."""

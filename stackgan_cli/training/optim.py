@@ -28,10 +28,12 @@ def decay_at(epoch: float, config: OptimConfig) -> float:
 
 
 def make_optimizer(params: Sequence[nn.Parameter], config: OptimConfig, lr: float) -> torch.optim.Optimizer:
-    """Adam or RMSprop (alpha 0.99, Torch7's default), in the fused or multi-tensor form."""
+    """Adam or RMSprop (alpha 0.99, Torch7's default), in the fused or multi-tensor form; on a GPU so that its step can be recorded."""
+    on_gpu = params[0].is_cuda
+    rate = torch.tensor(lr, device=params[0].device) if on_gpu else lr
     if config.kind == "adam":
-        return torch.optim.Adam(params, lr=lr, betas=config.betas, eps=config.eps, fused=True)
-    return torch.optim.RMSprop(params, lr=lr, alpha=0.99, eps=config.eps, foreach=True)
+        return torch.optim.Adam(params, lr=rate, betas=config.betas, eps=config.eps, fused=True, capturable=on_gpu)
+    return torch.optim.RMSprop(params, lr=rate, alpha=0.99, eps=config.eps, foreach=True, capturable=on_gpu)
 
 
 class MovingAverage:

@@ -121,6 +121,17 @@ def test_matrix_product_is_chosen_for_few_pixels_and_many_weights() -> None:
     assert not matrix_product_pays(torch.empty(4, 64, 8, 8), shallow)
 
 
+@pytest.mark.parametrize(("mode", "inner"), [("reflect", 1), ("replicate", 0)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_joined_borders_are_those_of_padding(mode: str, inner: int, layout: torch.memory_format) -> None:
+    x = torch.randn(2, 3, 4, 5).to(memory_format=layout).requires_grad_()
+    padded, joined = F.pad(x, (1, 1, 1, 1), mode=mode), blocks.joined_border(x, inner)
+    assert torch.equal(padded, joined) and joined.is_contiguous(memory_format=layout)
+    weight = torch.randn_like(padded)
+    (expected,), (found,) = (torch.autograd.grad((out * weight).sum(), x) for out in (padded, joined))
+    assert torch.allclose(expected, found, atol=1e-6)
+
+
 def test_conditioning_augmentation_variants() -> None:
     torch.manual_seed(0)
     text, eps = torch.randn(50, 6), torch.randn(50, 4)

@@ -1,0 +1,31 @@
+"""Batches made a step ahead on a thread of their own, so that a GPU does not wait for the host to choose captions and windows."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from stackgan_cli.data.batch import Batch
+from stackgan_cli.data.feed import Feed
+
+
+class Ahead:
+    """Gives what `feed.batch` gives; whatever was asked for in a step is made for the next one meanwhile."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        device = feed.device if feed.device.type == "cuda" else None
+        self._thread = ThreadPoolExecutor(1, "feed", lambda: None if device is None else torch.cuda.set_device(device))
+        self._coming: dict[tuple[int, int, int, int], Future[Batch]] = {}
+
+    def batch(self, step: int, batch: int, part: int, parts: int) -> Batch:
+        found = self._ask(step, batch, part, parts)
+        self._coming = {key: future for key, future in self._coming.items() if key[0] >= step}
+        self._ask(step + 1, batch, part, parts)
+        return found.result()
+
+    def _ask(self, *key: int) -> Future[Batch]:
+        if key not in self._coming:
+            self._coming[key] = self._thread.submit(self.feed.batch, *key)  # type: ignore[index]
+        return self._coming[key]  # type: ignore[index]

@@ -1,0 +1,114 @@
+"""CUDA graphs of a training step: each piece of it is recorded once, and from then on launched with a single call.
+
+A step of these networks is a thousand kernels of a few microseconds each on a modern GPU, and launching them one by one takes several
+times as long as running them. What a recording reads stays where it is: its batch and its noise are filled anew before every launch.
+Numbers from torch's global generator follow the seed that it has at the launch, so a recorded step gives the bits of a plain one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stackgan_cli.objectives.base import Batch, Noise
+
+WARM_UP = 3
+"""Steps that run as they are before any is recorded: libraries set themselves up, optimisers make their state."""
+
+
+class KeptNoise:
+    """Noise in tensors that stay: it remembers what it was asked for, and `renew` draws the same again into the same tensors."""
+
+    def __init__(self, noise: Noise) -> None:
+        self.noise: Noise | None = noise
+        self.drawn: list[tuple[str, tuple[int, ...], Tensor]] = []
+        self._again: Iterator[Tensor] = iter(())
+
+    def _draw(self, kind: str, *shape: int) -> Tensor:
+        if self.noise is None:
+            return next(self._again)
+        values: Tensor = getattr(self.noise, kind)(*shape)
+        self.drawn.append((kind, shape, values))
+        return values
+
+    def normal(self, batch: int, *rest: int) -> Tensor:
+        return self._draw("normal", batch, *rest)
+
+    def uniform(self, batch: int, *rest: int) -> Tensor:
+        return self._draw("uniform", batch, *rest)
+
+    def truncated_normal(self, batch: int, *rest: int) -> Tensor:
+        return self._draw("truncated_normal", batch, *rest)
+
+    def renew(self, noise: Noise) -> None:
+        """New numbers from `noise`; who asks now gets these tensors in the order in which they were first asked for."""
+        for kind, shape, values in self.drawn:
+            values.copy_(getattr(noise, kind)(*shape))
+        self.noise, self._again = None, iter([values for _, _, values in self.drawn])
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    held: list[Tensor] = []
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        held += value.values() if isinstance(value, dict) else [] if value is None else [value]
+    return held
+
+
+class Recording:
+    """The kernels that `function` launches, and what it returned: tensors that every launch writes anew."""
+
+    def __init__(self, function: Callable[[], Any], pool: Any) -> None:
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):  # another thread makes batches meanwhile
+            self.result = function()
+
+    def launch(self) -> Any:
+        self.graph.replay()
+        return self.result
+
+
+class Recorder:
+    """Runs the pieces of a step, always in the same order: as they are at first, then from recordings, which share their memory."""
+
+    def __init__(self) -> None:
+        self.game: Hashable = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all recordings: what they read or wrote is replaced."""
+        self.steps = 0
+        self.recordings: dict[Hashable, Recording] = {}
+        self.inputs: dict[Hashable, tuple[Batch, KeptNoise]] = {}
+        self.pool: Any = None
+
+    def begin(self, game: Hashable) -> None:
+        """A step of `game` (who moves, and in which order) begins; of another game than before nothing recorded holds."""
+        if game != self.game:
+            self.clear()
+            self.game = game
+        self.steps += 1
+
+    def draw(self, key: Hashable, function: Callable[[Batch, Noise], Any], batch: Batch, noise: Noise) -> Any:
+        """`function(batch, noise)`."""
+        if self.steps <= WARM_UP:
+            kept = KeptNoise(noise)
+            self.inputs[key] = batch, kept
+            return function(batch, kept)
+        own_batch, own_noise = self.inputs[key]
+        torch._foreach_copy_(_tensors(own_batch), _tensors(batch))
+        own_noise.renew(noise)
+        return self.run(key, lambda: function(own_batch, own_noise))
+
+    def run(self, key: Hashable, function: Callable[[], Any]) -> Any:
+        """`function()`, whose inputs are always the same tensors."""
+        if self.steps <= WARM_UP:
+            return function()
+        if key not in self.recordings:
+            self.pool = self.pool or torch.cuda.graph_pool_handle()
+            self.recordings[key] = Recording(function, self.pool)
+        return self.recordings[key].launch()

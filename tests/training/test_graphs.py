@@ -1,0 +1,83 @@
+"""Recorded steps, without a GPU: a stand-in for a recording runs its function again, so inputs, noise and order are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from test_loop import finish, job, same
+
+from stackgan_cli.data.ahead import Ahead
+from stackgan_cli.runs import Workspace
+from stackgan_cli.runtime import Noise
+from stackgan_cli.training import graphs
+from stackgan_cli.training.graphs import KeptNoise, Recorder
+
+
+class Rerun:
+    """A launch runs the function again, and what it returns takes the place of what the first run returned, as on a GPU."""
+
+    recorded = 0
+
+    def __init__(self, function: Callable[[], Any], pool: Any) -> None:
+        Rerun.recorded += 1
+        self.function, self.result = function, None
+
+    def launch(self) -> Any:
+        result = self.function()
+        if self.result is None:
+            self.result = result
+        elif isinstance(result, dict):
+            self.result.update(result)
+        else:
+            self.result.__dict__.update(result.__dict__)
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides"),
+    [
+        ("tiny-stage1", ["model.instance_noise=0.2", "train.ema=0.9", "train.optim.decay_every=1", "train.ema_snap_every=4"]),
+        ("tiny-stage1", ["model.variant=tensorflow", "model.wrong_pairs=image"]),  # noise drawn anew for the generator
+        ("tiny-v2", ["train.ema=0.9"]),
+        ("tiny-hdgan", []),
+        ("tiny-classifier", ["train.optim.kind=rmsprop"]),
+        ("tiny-encoder", []),
+    ],
+)
+def test_recorded_steps_are_plain_ones(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, preset: str, overrides: list[str]) -> None:
+    monkeypatch.setattr(graphs, "Recording", Rerun)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 1)
+    monkeypatch.setattr(Rerun, "recorded", 0)
+    plain = finish(job(workspace, "plain", *overrides, preset=preset))
+    made = job(workspace, "recorded", *overrides, preset=preset)
+    made.trainer.recorder, made.trainer.batches = Recorder(), Ahead(made.trainer.feed)
+    assert same(plain, finish(made))
+    turns = made.trainer.objective.turns(0, {})
+    assert Rerun.recorded == len(turns) + len({(turn.batch, turn.draw) for turn in turns})
+
+
+def test_noise_is_renewed_in_its_place() -> None:
+    kept = KeptNoise(Noise("a"))
+    first = [kept.normal(2, 3), kept.uniform(4), kept.truncated_normal(2, 2)]
+    assert torch.equal(first[0], Noise("a").normal(2, 3))
+    kept.renew(Noise("b"))
+    again = [kept.normal(2, 3), kept.uniform(4), kept.truncated_normal(2, 2)]
+    assert [tensor.data_ptr() for tensor in first] == [tensor.data_ptr() for tensor in again]
+    fresh = Noise("b")
+    for found, kind, shape in zip(again, ("normal", "uniform", "truncated_normal"), ((2, 3), (4,), (2, 2)), strict=True):
+        assert torch.equal(found, getattr(fresh, kind)(*shape))
+
+
+def test_another_game_is_recorded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "Recording", Rerun)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 1)
+    monkeypatch.setattr(Rerun, "recorded", 0)
+    recorder = Recorder()
+    for game in ("a", "b"):
+        for _ in range(graphs.WARM_UP + 2):
+            recorder.begin(game)
+            recorder.run("piece", dict)
+    assert Rerun.recorded == 2
