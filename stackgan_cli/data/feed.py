@@ -279,15 +279,17 @@ class Feed:
         if count == 1:
             return self._other_class(rows, random)
         candidates = self._other_class(np.repeat(rows, count), random).reshape(len(rows), count)
-        gaps = self._item_text[candidates] - self._item_text[rows][:, None]
-        return np.asarray(candidates[np.arange(len(rows)), np.einsum("bct,bct->bc", gaps, gaps).argmin(1)])
+        texts, squares = self._item_text
+        products = np.matmul(texts[candidates], texts[rows][:, :, None])[..., 0]
+        return np.asarray(candidates[np.arange(len(rows)), (squares[candidates] - 2 * products).argmin(1)])
 
     @cached_property
-    def _item_text(self) -> np.ndarray:
-        """(N, T) float32: the mean of all caption vectors of each item."""
+    def _item_text(self) -> tuple[np.ndarray, np.ndarray]:
+        """(N, T) float32, the mean of all caption vectors of each item, and (N,), its squared length."""
         assert self.vectors is not None
         spans = zip(self._first_caption, self._num_captions, strict=True)
-        return np.stack([np.asarray(self.vectors[first : first + count], np.float32).mean(0) for first, count in spans])
+        texts = np.stack([np.asarray(self.vectors[first : first + count], np.float32).mean(0) for first, count in spans])
+        return texts, np.square(texts).sum(1)
 
     def _captions_of(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Caption indices (B, k): k distinct captions an item (fewer, repeated, where it has fewer)."""

@@ -209,9 +209,8 @@ def _taps_inside(height: int, width: int, like: Tensor) -> Tensor:
     """(H*W, 9), 1 where a tap of a 3x3 kernel with padding 1 centred on the pixel lies inside the map."""
 
     def along(size: int) -> Tensor:
-        inside = torch.ones(size, 3, dtype=like.dtype, device=like.device)
-        inside[0, 0] = inside[-1, -1] = 0
-        return inside
+        at = torch.arange(size, device=like.device)[:, None] + torch.arange(-1, 2, device=like.device)
+        return ((at >= 0) & (at < size)).to(like.dtype)
 
     return torch.kron(along(height), along(width))
 
