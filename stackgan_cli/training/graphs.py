@@ -19,6 +19,9 @@ from stackgan_cli.objectives.base import Batch, Noise
 WARM_UP = 3
 """Steps that run as they are before any is recorded: libraries set themselves up, optimisers make their state."""
 
+MOST_GAMES = 8
+"""Changes of who moves, after which nothing is recorded any more: recording takes as long as many steps."""
+
 
 class KeptNoise:
     """Noise in tensors that stay: it remembers what it was asked for, and `renew` draws the same again into the same tensors."""
@@ -77,6 +80,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.game: Hashable = None
+        self.games = 0
         self.clear()
 
     def clear(self) -> None:
@@ -91,11 +95,17 @@ class Recorder:
         if game != self.game:
             self.clear()
             self.game = game
+            self.games += 1
         self.steps += 1
+
+    @property
+    def records(self) -> bool:
+        """Whether this step is a recorded one."""
+        return self.steps > WARM_UP and self.games <= MOST_GAMES
 
     def draw(self, key: Hashable, function: Callable[[Batch, Noise], Any], batch: Batch, noise: Noise) -> Any:
         """`function(batch, noise)`."""
-        if self.steps <= WARM_UP:
+        if not self.records:
             kept = KeptNoise(noise)
             self.inputs[key] = batch, kept
             return function(batch, kept)
@@ -106,7 +116,7 @@ class Recorder:
 
     def run(self, key: Hashable, function: Callable[[], Any]) -> Any:
         """`function()`, whose inputs are always the same tensors."""
-        if self.steps <= WARM_UP:
+        if not self.records:
             return function()
         if key not in self.recordings:
             self.pool = self.pool or torch.cuda.graph_pool_handle()

@@ -113,8 +113,8 @@ class Trainer:
         self.players = {phase.name: Player(phase, config) for phase in objective.phases}
         on_gpu = device.type == "cuda"
         self.batches: Feed | Ahead = Ahead(feed) if on_gpu else feed
-        alone, remembers = self.world.size == config.accumulate == 1, type(objective).remember is not Objective.remember
-        self.recorder = Recorder() if on_gpu and config.cuda_graphs == "auto" and alone and not remembers else None
+        whole = self.world.size == config.accumulate == 1
+        self.recorder = Recorder() if on_gpu and config.cuda_graphs == "auto" and whole else None
         self.meters = Meters()
         self.memory: dict[str, float] = {}
         self.step = 0
@@ -127,6 +127,7 @@ class Trainer:
         step, turns, parts = self.step, objective.turns(self.step, self.memory), self.config.accumulate
         if self.recorder:
             self.recorder.begin((id(objective), turns))
+        remembers = type(objective).remember is not Objective.remember
         drawn: dict[tuple[int, int], Any] = {}
         seen: dict[str, Any] = {}
         for index, turn in enumerate(turns):
@@ -141,13 +142,13 @@ class Trainer:
                 reseed(self.config.seed, "loss", step, index, self._part(slice_))
                 learn = partial(self._learn, objective, turn, draw, slice_ == parts - 1)
                 losses = self.recorder.run(index, learn) if self.recorder else learn()
-                for name, value in losses.items():
-                    label = turn.phase if name == "total" else f"{turn.phase}/{name}"
-                    self.meters.add(label, value)
-                    seen[label] = seen.get(label, 0.0) + value.detach() / parts
+                labelled = {turn.phase if name == "total" else f"{turn.phase}/{name}": value for name, value in losses.items()}
+                self.meters.add(labelled)
+                if remembers:
+                    seen |= {label: seen.get(label, 0.0) + value.detach() / parts for label, value in labelled.items()}
             if player.average is not None and self.config.ema_snap_every is not None and (step + 1) % self.config.ema_snap_every == 0:
                 player.average.snap()
-        if type(objective).remember is not Objective.remember:
+        if remembers:
             self.memory.update(objective.remember(step, self.world.mean(seen)) or {})
         self.step += 1
 

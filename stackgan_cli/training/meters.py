@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -13,13 +15,16 @@ class Meters:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, name: str, value: Tensor) -> None:
-        value = value.detach().float()
-        if name in self._sums:
-            self._sums[name] += value
-        else:
-            self._sums[name] = value.clone()
-        self._counts[name] = self._counts.get(name, 0) + 1
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Count each scalar once."""
+        given = {name: value.detach().float() for name, value in values.items()}
+        known = [name for name in given if name in self._sums]
+        if known:
+            torch._foreach_add_([self._sums[name] for name in known], [given[name] for name in known])
+        for name in given:
+            if name not in self._sums:
+                self._sums[name] = given[name].clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def read(self) -> dict[str, float]:
         """Means since the last call (one device sync); a value that was ever non-finite makes its mean so."""

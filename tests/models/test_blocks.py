@@ -123,13 +123,13 @@ def test_matrix_product_is_chosen_for_few_pixels_and_many_weights() -> None:
 
 @pytest.mark.parametrize(("mode", "inner"), [("reflect", 1), ("replicate", 0)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_joined_borders_are_those_of_padding(mode: str, inner: int, layout: torch.memory_format) -> None:
+def test_borders_that_repeat_are_those_of_padding(mode: str, inner: int, layout: torch.memory_format) -> None:
     x = torch.randn(2, 3, 4, 5).to(memory_format=layout).requires_grad_()
-    padded, joined = F.pad(x, (1, 1, 1, 1), mode=mode), blocks.joined_border(x, inner)
-    assert torch.equal(padded, joined) and joined.is_contiguous(memory_format=layout)
+    padded, ours = F.pad(x, (1, 1, 1, 1), mode=mode), blocks._Border.apply(x, inner)
+    assert torch.equal(padded, ours) and ours.is_contiguous(memory_format=layout)
     weight = torch.randn_like(padded)
-    (expected,), (found,) = (torch.autograd.grad((out * weight).sum(), x) for out in (padded, joined))
-    assert torch.allclose(expected, found, atol=1e-6)
+    (expected,), (found,) = (torch.autograd.grad((out * weight).sum(), x) for out in (padded, ours))
+    assert torch.allclose(expected, found, atol=1e-6) and found.is_contiguous(memory_format=layout)
 
 
 def test_conditioning_augmentation_variants() -> None:

@@ -76,8 +76,8 @@ def test_another_game_is_recorded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 1)
     monkeypatch.setattr(Rerun, "recorded", 0)
     recorder = Recorder()
-    for game in ("a", "b"):
+    for game in "abcdefghijkl":
         for _ in range(graphs.WARM_UP + 2):
             recorder.begin(game)
             recorder.run("piece", dict)
-    assert Rerun.recorded == 2
+    assert Rerun.recorded == graphs.MOST_GAMES  # and then no more
