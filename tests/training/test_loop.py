@@ -55,6 +55,24 @@ def test_stopping_anywhere_and_continuing_gives_the_same_bits(workspace: Workspa
     assert averages[0].read_bytes() == averages[1].read_bytes()  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["adam", "rmsprop"])
+def test_a_state_of_a_gpu_continues_here(workspace: Workspace, kind: str) -> None:
+    """Optimisers on a GPU keep the rate in a tensor, and a mark that their step can be recorded."""
+    words = [f"train.optim.kind={kind}", "train.optim.decay_every=0.2"]
+    first = job(workspace, "first", *words)
+    for _ in range(7):
+        first.trainer.run_step()
+    state = first.trainer.state()
+    for optimizer in state["optimizers"].values():
+        for group in optimizer["param_groups"]:
+            group |= {"lr": torch.tensor(group["lr"]), "capturable": True}
+    again = job(workspace, "again", *words)
+    again.run.save_state(state)
+    assert same(finish(job(workspace, "whole", *words)), finish(again))
+    groups = [group for player in again.trainer.players.values() for group in player.optimizer.param_groups]
+    assert all(isinstance(group["lr"], float) and not group["capturable"] for group in groups)
+
+
 @pytest.mark.parametrize(
     ("preset", "overrides"),
     [

@@ -1,0 +1,40 @@
+"""Batches made ahead are those that are asked for, in any order, and a fault in making one is the asker's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stackgan_cli.data.ahead import Ahead
+from stackgan_cli.data.batch import Batch
+from stackgan_cli.data.feed import Feed
+
+
+class Asked(Feed):
+    """Remembers what it is asked for; step 9 cannot be made."""
+
+    def __init__(self) -> None:
+        self.device, self.keys = torch.device("cpu"), []  # type: ignore[assignment]
+
+    def batch(self, step: int, batch: int = 0, part: int = 0, parts: int = 1) -> Batch:
+        if step == 9:
+            raise OSError("the disk is gone")
+        self.keys.append((step, batch, part, parts))  # type: ignore[attr-defined]
+        return Batch(images={step: None})  # type: ignore[dict-item]
+
+
+def test_batches_are_those_asked_for() -> None:
+    feed = Asked()
+    ahead = Ahead(feed)
+    for step in (0, 1, 2, 6, 7, 3):
+        for number in (0, 1, 1):
+            assert list(ahead.batch(step, number, 0, 1).images) == [step]
+    ahead._thread.shutdown()
+    assert len(feed.keys) == len(set(feed.keys)) + 2  # type: ignore[attr-defined]  # step 3, which was made ahead of its turn and forgotten
+
+
+def test_a_fault_reaches_who_asks() -> None:
+    ahead = Ahead(Asked())
+    ahead.batch(8, 0, 0, 1)
+    with pytest.raises(OSError, match="the disk is gone"):
+        ahead.batch(9, 0, 0, 1)
