@@ -37,7 +37,7 @@ from stackgan_cli import registry
 from stackgan_cli.config.archs import HDGAN, StackedConfig, StackGANv1, StackGANv2
 from stackgan_cli.config.schema import TrainConfig
 from stackgan_cli.data.feed import Feed
-from stackgan_cli.models.blocks import arithmetic
+from stackgan_cli.models.convolutions import arithmetic
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.objectives.base import Batch
 from stackgan_cli.runtime import Noise, cpu_has_bf16, pick_device

@@ -22,18 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from stackgan_cli.config.archs import HDGAN
-from stackgan_cli.models.blocks import (
-    LEAK,
-    ConditioningAugmentation,
-    DeepConv,
-    Joint,
-    JointConv,
-    ReflectConv,
-    UpsampleConv,
-    init_weights,
-    memory_format_of,
-    numbered,
-)
+from stackgan_cli.models.blocks import LEAK, ConditioningAugmentation, Joint, init_weights, memory_format_of, numbered
+from stackgan_cli.models.convolutions import DeepConv, JointConv, ReflectConv, UpsampleConv
 from stackgan_cli.models.interface import Generator, GeneratorOutput, PairDiscriminator
 
 

@@ -36,14 +36,13 @@ from stackgan_cli.models.blocks import (
     LEAK,
     ConditioningAugmentation,
     Joint,
-    JointConv,
     ResidualBlock,
-    UpsampleConv,
     conv_norm,
     init_weights,
     memory_format_of,
     up_block,
 )
+from stackgan_cli.models.convolutions import JointConv, UpsampleConv
 from stackgan_cli.models.interface import Generator, GeneratorOutput, PairDiscriminator
 
 

@@ -33,12 +33,12 @@ from stackgan_cli.models.blocks import (
     GatedLinearUnit,
     GatedResidualBlock,
     Joint,
-    JointConv,
     conv_norm,
     gated_up_block,
     init_orthogonal,
     memory_format_of,
 )
+from stackgan_cli.models.convolutions import JointConv
 from stackgan_cli.models.interface import Generator, GeneratorOutput, PairDiscriminator
 
 

@@ -9,7 +9,7 @@ import torch
 
 from stackgan_cli import registry
 from stackgan_cli.config.archs import HDGAN, StackedConfig, StackGANv2
-from stackgan_cli.models.blocks import UpsampleConv, arithmetic
+from stackgan_cli.models.convolutions import UpsampleConv, arithmetic
 from stackgan_cli.models.interface import Generator, PairDiscriminator
 from stackgan_cli.runtime import Noise
 

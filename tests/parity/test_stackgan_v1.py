@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stackgan_cli.config.archs import StackGANv1
 from stackgan_cli.interop.official import infer_config, load_official
-from stackgan_cli.models.blocks import Arithmetic, arithmetic
+from stackgan_cli.models.convolutions import Arithmetic, arithmetic
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.models.stackgan_v1 import Discriminator, build_networks
 from stackgan_cli.objectives.base import Batch

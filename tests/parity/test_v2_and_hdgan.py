@@ -19,7 +19,7 @@ from stackgan_cli.config.archs import HDGAN, StackedConfig, StackGANv2
 from stackgan_cli.config.measures import CharCNNRNN
 from stackgan_cli.interop.official import load_official
 from stackgan_cli.interop.text_encoder import TextEncoder
-from stackgan_cli.models.blocks import Arithmetic, arithmetic
+from stackgan_cli.models.convolutions import Arithmetic, arithmetic
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.objectives.base import Batch
 from stackgan_cli.objectives.stacked import StackedDraw, StackedObjective
