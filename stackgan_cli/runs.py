@@ -328,6 +328,9 @@ class Weights:
         header = json.loads(metadata.get("stackgan", "{}"))
         if header.get("format") != WEIGHTS_FORMAT:
             raise MismatchError(f"not a {WEIGHTS_FORMAT} file", where=path, hint="weights files are in runs/NAME/weights")
+        missing = [key for key in ("config", "step", "text_encoder") if key not in header]
+        if missing:
+            raise MismatchError(f"its header lacks {', '.join(missing)}", where=path, hint="another weights file of the run may be whole")
         try:
             config = RunConfig.model_validate(header["config"])
         except ValidationError as error:
