@@ -11,7 +11,8 @@ take turns in one process, so that a busy machine disturbs all alike, and ratios
 Figures come out on stderr as they are measured, and on stdout at the end as a Markdown table. Floating-point operations are counted;
 those of the generator's forward with `arithmetic("fast")` on our side. `--wrong-batch` adds our step with mismatched images taken from
 the batch, one pass through every discriminator less: not the published sampling, and so a row of its own. On a GPU the plain step runs
-without TF32 and again with PyTorch's defaults, and there are the share of the measured rate of a bf16 matrix product and the peak
+without TF32 and again with PyTorch's defaults; ours runs with cuDNN's repeatable algorithms, as the loop asks, recorded as CUDA graphs and
+again without them; and there are the share of the measured rate of a bf16 matrix product and the peak
 memory of each side (its weights and optimisers, and what a step adds).
 """
 

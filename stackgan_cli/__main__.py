@@ -75,7 +75,7 @@ def _as_user_error(error: Exception, session: Session) -> UserError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
         return EnvironmentProblem(os.strerror(error.errno).lower(), where=error.filename or "")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        return EnvironmentProblem("out of memory", hint="a smaller train.batch_size, or train.accumulate=4")
+        return EnvironmentProblem("out of memory", hint="a smaller train.batch_size, train.accumulate=4, or on a GPU train.cuda_graphs=off")
     return _crash(error, session)
 
 

@@ -15,8 +15,9 @@ class Ahead:
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
-        device = feed.device if feed.device.type == "cuda" else None
-        self._thread = ThreadPoolExecutor(1, "feed", lambda: None if device is None else torch.cuda.set_device(device))
+        on_gpu, index = feed.device.type == "cuda", feed.device.index
+        device = torch.cuda.current_device() if on_gpu and index is None else index  # a thread starts with the first GPU
+        self._thread = ThreadPoolExecutor(1, "feed", lambda: torch.cuda.set_device(device) if on_gpu else None)
         self._coming: dict[tuple[int, int, int, int], Future[Batch]] = {}
 
     def batch(self, step: int, batch: int, part: int, parts: int) -> Batch:

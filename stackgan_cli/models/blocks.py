@@ -100,7 +100,8 @@ class _Gate(torch.autograd.Function):
     """a * sigmoid(b) of the halves a, b along dimension 1; keeps its input alone, and gives the gradient in its input's layout.
 
     PyTorch's own gives a gradient of another layout, which also slows down the layer before it: on one core in bf16, channels_last,
-    forward and backward of 32 x 128 x 64 x 64 take 147 ms by it and a quarter of that here.
+    forward and backward of 32 x 128 x 64 x 64 take 147 ms by it and a quarter of that here. On a GPU its kernels are the fastest, with
+    the gradient put into a tensor of the right layout.
     """
 
     @staticmethod

@@ -1,7 +1,9 @@
 """What a training step is, as data: players (`Phase`), their moves (`Turn`), and the losses (`Objective`).
 
 The loop (training/loop.py) owns batches, precision, backward, gradient averaging, stepping and EMA; an objective owns the
-maths. An objective never calls `backward` and never reads a value off the device.
+maths. An objective never calls `backward` and never reads a value off the device. On a GPU its kernels may be recorded and replayed:
+`draw`, `loss` and `before_step` must not depend on anything on the host that changes from step to step, unless `turns` or `at` changes
+with it.
 """
 
 from __future__ import annotations

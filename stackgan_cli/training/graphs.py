@@ -1,8 +1,10 @@
-"""CUDA graphs of a training step: each piece of it is recorded once, and from then on launched with a single call.
+"""CUDA graphs of a training step: each piece of it (a draw; a turn's loss, gradients and update) is recorded once, and from then on
+launched with a single call.
 
-A step of these networks is a thousand kernels of a few microseconds each on a modern GPU, and launching them one by one takes several
-times as long as running them. What a recording reads stays where it is: its batch and its noise are filled anew before every launch.
-Numbers from torch's global generator follow the seed that it has at the launch, so a recorded step gives the bits of a plain one.
+A step of these networks is 500 to 3,000 kernels of some ten microseconds each on a modern GPU, and unless batches are large, launching
+them one by one takes several times as long as running them. What a recording reads stays where it is: its batch and its noise are
+filled anew before every launch. Numbers from torch's global generator follow the seed that it has at the launch, so a recorded step
+gives the bits of a plain one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ WARM_UP = 3
 """Steps that run as they are before any is recorded: libraries set themselves up, optimisers make their state."""
 
 MOST_GAMES = 8
-"""Changes of who moves, after which nothing is recorded any more: recording takes as long as many steps."""
+"""Games (who moves, and in which order) of a run that are recorded; after more changes none is: recording takes as long as many steps."""
 
 
 class KeptNoise:
@@ -76,7 +78,10 @@ class Recording:
 
 
 class Recorder:
-    """Runs the pieces of a step, always in the same order: as they are at first, then from recordings, which share their memory."""
+    """Runs the pieces of a step, always in the same order: as they are at first, then from recordings, which share their memory.
+
+    That memory, a step's peak, stays theirs: what is drawn at a tick needs room beside it.
+    """
 
     def __init__(self) -> None:
         self.game: Hashable = None
@@ -104,7 +109,7 @@ class Recorder:
         return self.steps > WARM_UP and self.games <= MOST_GAMES
 
     def draw(self, key: Hashable, function: Callable[[Batch, Noise], Any], batch: Batch, noise: Noise) -> Any:
-        """`function(batch, noise)`."""
+        """`function(batch, noise)`; of a recorded step on its own batch and noise, which are set to these."""
         if not self.records:
             kept = KeptNoise(noise)
             self.inputs[key] = batch, kept

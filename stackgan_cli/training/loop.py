@@ -112,7 +112,8 @@ class Trainer:
             module.train()
         self.players = {phase.name: Player(phase, config) for phase in objective.phases}
         on_gpu = device.type == "cuda"
-        self.batches: Feed | Ahead = Ahead(feed) if on_gpu else feed
+        # What steps take their batches from; with `accumulate`, which is there to save memory, none are made ahead.
+        self.batches: Feed | Ahead = Ahead(feed) if on_gpu and config.accumulate == 1 else feed
         whole = self.world.size == config.accumulate == 1
         self.recorder = Recorder() if on_gpu and config.cuda_graphs == "auto" and whole else None
         self.meters = Meters()

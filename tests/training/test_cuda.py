@@ -20,16 +20,18 @@ pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available()
 GPU = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 GAMES = [
-    ("tiny-stage1", ["model.instance_noise=0.2", "train.ema=0.9"]),
+    ("tiny-stage1", ["model.instance_noise=0.2", "train.ema=0.9", "train.optim.decay_every=0.2", "train.ema_snap_every=4"]),
     ("tiny-stage1", ["model.variant=pytorch", "model.wrong_pairs=shift"]),
     ("tiny-stage1", ["model.variant=tensorflow", "model.wrong_pairs=image"]),
     ("tiny-v2", ["train.ema=0.9"]),
     ("tiny-v2", ["model.wrong_pairs=batch", "model.color_weight=50"]),
     ("tiny-hdgan", []),
     ("tiny-hdgan", ["model.variant=paper"]),
-    ("tiny-classifier", ["train.optim.kind=rmsprop"]),
+    ("tiny-classifier", ["train.optim.kind=rmsprop", "train.optim.decay_every=0.5"]),
     ("tiny-encoder", []),
     ("tiny-vs", ["requires.extractor=extractor"]),
+    ("tiny-stage2", ["requires.stage1=stage1"]),
+    ("tiny-v2", ["model.condition=class", "model.num_classes=50"]),
 ]
 
 
@@ -58,8 +60,9 @@ def different(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
 
 
 def required(workspace: Workspace, preset: str) -> None:
-    if preset == "tiny-vs":
-        finish(job(workspace, "extractor", preset="tiny-classifier"))
+    before = {"tiny-vs": "tiny-classifier", "tiny-stage2": "tiny-stage1"}.get(preset)
+    if before:
+        finish(job(workspace, "extractor" if preset == "tiny-vs" else "stage1", preset=before))
 
 
 def steps_without_waiting(made: Job) -> None:
@@ -116,6 +119,21 @@ def test_resume_is_exact(workspace: Workspace, preset: str, overrides: list[str]
         first.trainer.run_step()
     first.run.save_state(first.trainer.state())
     assert not different(whole, finish(job(workspace, "again", *overrides, preset=preset)))
+
+
+@pytest.mark.parametrize("kind", ["adam", "rmsprop"])
+def test_a_state_of_a_cpu_continues_here(workspace: Workspace, kind: str) -> None:
+    words = [f"train.optim.kind={kind}", "train.optim.decay_every=0.2"]
+    first = job(workspace, "first", *words)
+    for _ in range(7):
+        first.trainer.run_step()
+    state = first.trainer.state()
+    for optimizer in state["optimizers"].values():
+        for group in optimizer["param_groups"]:
+            group |= {"lr": float(group["lr"]), "capturable": False}
+    again = job(workspace, "again", *words)
+    again.run.save_state(state)
+    assert not different(finish(job(workspace, "whole", *words)), finish(again))
 
 
 def test_sgan_repeats_itself_and_continues(workspace: Workspace) -> None:
