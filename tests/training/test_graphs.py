@@ -39,7 +39,7 @@ class Rerun:
 @pytest.mark.parametrize(
     ("preset", "overrides"),
     [
-        ("tiny-stage1", ["model.instance_noise=0.2", "train.ema=0.9", "train.optim.decay_every=1", "train.ema_snap_every=4"]),
+        ("tiny-stage1", ["model.instance_noise=0.2", "train.ema=0.9", "train.optim.decay_every=0.2", "train.ema_snap_every=4"]),
         ("tiny-stage1", ["model.variant=tensorflow", "model.wrong_pairs=image"]),  # noise drawn anew for the generator
         ("tiny-v2", ["train.ema=0.9"]),
         ("tiny-hdgan", []),
@@ -51,8 +51,9 @@ def test_recorded_steps_are_plain_ones(workspace: Workspace, monkeypatch: pytest
     monkeypatch.setattr(graphs, "Recording", Rerun)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 1)
     monkeypatch.setattr(Rerun, "recorded", 0)
-    plain = finish(job(workspace, "plain", *overrides, preset=preset))
-    made = job(workspace, "recorded", *overrides, preset=preset)
+    words = [*overrides, "train.steps=8", "train.tick_steps=4"]
+    plain = finish(job(workspace, "plain", *words, preset=preset))
+    made = job(workspace, "recorded", *words, preset=preset)
     made.trainer.recorder, made.trainer.batches = Recorder(), Ahead(made.trainer.feed)
     assert same(plain, finish(made))
     turns = made.trainer.objective.turns(0, {})

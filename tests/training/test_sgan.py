@@ -64,7 +64,7 @@ def test_it_continues_to_the_same_bits_out_of_every_stage(trained: Workspace, re
     name = request.node.callspec.id
     whole = finish(job(trained, f"whole {name}", *overrides))
     first = job(trained, f"first {name}", *overrides)
-    for stop in (3, 7, 10, 14, 17):
+    for stop in (3, 7, 10, 14, 17) if not overrides else (7, 14):
         while first.trainer.step < stop:
             first.trainer.run_step()
         second = job(trained, f"stopped {name} {stop}", *overrides)
