@@ -136,6 +136,10 @@ def environment() -> dict[str, Any]:
     }
 
 
+SAME_NUMBERS = ("train.cuda_graphs",)
+"""Keys that change no number: a run may be continued with other values of them."""
+
+
 class Run:
     """One run's folder."""
 
@@ -166,7 +170,7 @@ class Run:
         """The run in `folder`, made when absent. Raises MismatchError (exit 5) when it was started with another configuration."""
         run = cls(folder)
         if (folder / "config.yaml").is_file():
-            changed = diff(run.config, config)
+            changed = [line for line in diff(run.config, config) if line.partition(":")[0] not in SAME_NUMBERS]
             if changed:
                 raise MismatchError(
                     f"this run was started with another configuration: {'; '.join(changed)}",

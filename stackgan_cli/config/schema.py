@@ -63,7 +63,7 @@ class TrainConfig(Frozen):
     channels_last: Literal["auto", "on", "off"] = "auto"
     cuda_graphs: Literal["auto", "off"] = "auto"
     """On one GPU, without `accumulate`: record the pieces of a step once and launch each with one call. The same bits in less time; what
-    a step needs of memory then stays its own."""
+    a step needs of memory then stays its own. A run may be continued with either."""
     optim: OptimConfig = OptimConfig()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged generator that is saved and sampled from, with BatchNorm statistics of its own; 0 keeps none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_loop import same
+from test_loop import same, state_at_7
 from torch import Tensor
 
 from stackgan_cli.config.presets import load_config
@@ -124,13 +124,7 @@ def test_resume_is_exact(workspace: Workspace, preset: str, overrides: list[str]
 @pytest.mark.parametrize("kind", ["adam", "rmsprop"])
 def test_a_state_of_a_cpu_continues_here(workspace: Workspace, kind: str) -> None:
     words = [f"train.optim.kind={kind}", "train.optim.decay_every=0.2"]
-    first = job(workspace, "first", *words)
-    for _ in range(7):
-        first.trainer.run_step()
-    state = first.trainer.state()
-    for optimizer in state["optimizers"].values():
-        for group in optimizer["param_groups"]:
-            group |= {"lr": float(group["lr"]), "capturable": False}
+    state = state_at_7(job(workspace, "first", *words), of_gpu=False)
     again = job(workspace, "again", *words)
     again.run.save_state(state)
     assert not different(finish(job(workspace, "whole", *words)), finish(again))

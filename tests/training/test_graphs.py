@@ -10,6 +10,7 @@ import torch
 from test_loop import finish, job, same
 
 from stackgan_cli.data.ahead import Ahead
+from stackgan_cli.errors import MismatchError
 from stackgan_cli.runs import Workspace
 from stackgan_cli.runtime import Noise
 from stackgan_cli.training import graphs
@@ -58,6 +59,13 @@ def test_recorded_steps_are_plain_ones(workspace: Workspace, monkeypatch: pytest
     assert same(plain, finish(made))
     turns = made.trainer.objective.turns(0, {})
     assert Rerun.recorded == len(turns) + len({(turn.batch, turn.draw) for turn in turns})
+
+
+def test_a_run_continues_with_or_without_recordings(workspace: Workspace) -> None:
+    job(workspace, "run")
+    job(workspace, "run", "train.cuda_graphs=off")
+    with pytest.raises(MismatchError, match="seed: 0 -> 1"):
+        job(workspace, "run", "train.cuda_graphs=off", "train.seed=1")
 
 
 def test_noise_is_renewed_in_its_place() -> None:
