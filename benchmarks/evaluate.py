@@ -36,12 +36,12 @@ from torch import Tensor
 
 from stackgan_cli import registry
 from stackgan_cli.config.presets import load_config
-from stackgan_cli.interop.extractors import Extractor, open_extractor
+from stackgan_cli.encoders.extractor import Extractor, open_extractor
+from stackgan_cli.metrics.collectors import FeatureTap, stream
 from stackgan_cli.metrics.evaluation import Evaluation, find_metrics
+from stackgan_cli.metrics.image_sets import FolderSet, GeneratedSet, ImageSet
 from stackgan_cli.metrics.protocols import find_protocol
 from stackgan_cli.metrics.scores import frechet_distance
-from stackgan_cli.metrics.sets import FolderSet, GeneratedSet, ImageSet
-from stackgan_cli.metrics.taps import FeatureTap, stream
 from stackgan_cli.models.inception import InceptionV3
 from stackgan_cli.runtime import key_seed, pick_device
 from stackgan_cli.sampling import Sampler, render

@@ -9,12 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from stackgan_cli.config.archs import HDGAN, StackGANv1, StackGANv2
-from stackgan_cli.config.base import Frozen
-from stackgan_cli.config.measures import CharCNNRNN, Classifier, VSSimilarity
-from stackgan_cli.config.sgan import SGAN
+from stackgan_cli.config.archs import HDGAN, SGAN, CharCNNRNN, Classifier, ModelConfig, StackGANv1, StackGANv2, VSSimilarity
+from stackgan_cli.encoders import char_cnn_rnn, similarity
 from stackgan_cli.errors import ConfigError, did_you_mean
-from stackgan_cli.interop import encoders, measures
 from stackgan_cli.models import classifier, hdgan, sgan, stackgan_v1, stackgan_v2
 from stackgan_cli.objectives.base import Objective
 from stackgan_cli.objectives.classification import ClassificationObjective
@@ -31,7 +28,7 @@ class ArchSpec:
     """`build(config)` makes the networks by name (`generator`, `discriminator`, ...); `objective(config, networks)` their game."""
 
     name: str
-    config: type[Frozen]
+    config: type[ModelConfig]
     build: Callable[[Any], dict[str, nn.Module]]
     objective: Callable[[Any, dict[str, nn.Module]], Objective]
     paper: str
@@ -42,9 +39,9 @@ ARCHS: tuple[ArchSpec, ...] = (
     ArchSpec("stackgan-v2", StackGANv2, stackgan_v2.build_networks, StackedObjective, "StackGAN++ (arXiv 1710.10916) section 4"),
     ArchSpec("hdgan", HDGAN, hdgan.build_networks, StackedObjective, "HDGAN (CVPR 2018 draft) section 3"),
     ArchSpec("sgan", SGAN, sgan.build_networks, InvertingObjective, "SGAN (Huang et al., CVPR 2017), poster"),
-    ArchSpec("char-cnn-rnn", CharCNNRNN, encoders.build_networks, RetrievalObjective, "Reed et al., CVPR 2016 (arXiv 1605.05395)"),
+    ArchSpec("char-cnn-rnn", CharCNNRNN, char_cnn_rnn.build_networks, RetrievalObjective, "Reed et al., CVPR 2016 (arXiv 1605.05395)"),
     ArchSpec("classifier", Classifier, classifier.build_networks, ClassificationObjective, "StackGAN++ (arXiv 1710.10916) section 6"),
-    ArchSpec("vs-similarity", VSSimilarity, measures.build_networks, SimilarityObjective, "HDGAN (CVPR 2018 draft) Eq. 5"),
+    ArchSpec("vs-similarity", VSSimilarity, similarity.build_networks, SimilarityObjective, "HDGAN (CVPR 2018 draft) Eq. 5"),
 )
 
 

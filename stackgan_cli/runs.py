@@ -112,7 +112,7 @@ class Workspace:
         for name in self.run_names():
             run = Run(self.runs / name)
             model = run.config.model
-            if run.latest_weights() and (model.DRAWS or not draws) and arch in (None, model.arch):
+            if run.latest_weights() and (model.GENERATES_IMAGES or not draws) and arch in (None, model.arch):
                 return run
         return None
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from stackgan_cli import registry
+from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import MismatchError, UsageError
-from stackgan_cli.interop.text_encoder import TextEncoder
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.runs import Weights
 from stackgan_cli.runtime import Noise, Precision
@@ -139,7 +139,7 @@ class Sampler:
         """
         weights = Weights.open(path)
         model = weights.config.model
-        if not model.DRAWS:
+        if not model.GENERATES_IMAGES:
             raise UsageError(
                 f"these weights are a {model.arch}, which draws no images", where=path, hint="name a text-to-image run with --run"
             )

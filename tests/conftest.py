@@ -31,12 +31,12 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from stackgan_cli.config.measures import CharCNNRNN as Config
+    from stackgan_cli.config.archs import CharCNNRNN as Config
     from stackgan_cli.data.cache import Cache
+    from stackgan_cli.data.caption_vectors import CaptionVectors
     from stackgan_cli.data.demo_birds import demo_records
     from stackgan_cli.data.prepare import prepare
-    from stackgan_cli.data.vectors import TextVectors
-    from stackgan_cli.interop.text_encoder import TextEncoder
+    from stackgan_cli.encoders.text_encoder import TextEncoder
     from stackgan_cli.models.char_cnn_rnn import CharCNNRNN
 
     workspace = Workspace(tmp_path_factory.mktemp("prepared"))
@@ -46,7 +46,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder = TextEncoder.from_state(config, CharCNNRNN(config.variant, 64, (8, 8), 16).state_dict())
     encoder.save(workspace.encoder_path(encoder.hash))
     cache = Cache.open(workspace.cache_path("demo"))
-    TextVectors.write(cache, encoder.encode(cache.captions), encoder.identity, encoder.hash)
+    CaptionVectors.write(cache, encoder.encode(cache.captions), encoder.identity, encoder.hash)
     return workspace.root
 
 

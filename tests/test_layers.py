@@ -18,6 +18,7 @@ LAYERS = (
     ("data", "text", "models"),
     ("objectives", "runs"),
     ("interop",),
+    ("encoders",),
     ("registry",),
     ("training", "sampling", "metrics", "viz"),
     ("cli",),

@@ -15,10 +15,10 @@ def dry_run(session: Session, config: RunConfig, name: str) -> None:
     """Report on `config` as the run `name`. A cache that is not there is a note, not an error."""
     from stackgan_cli.config.presets import dump
     from stackgan_cli.data.cache import Cache
-    from stackgan_cli.training.estimate import estimate
+    from stackgan_cli.training.cost import estimate
+    from stackgan_cli.training.inputs import resolve
     from stackgan_cli.training.loop import total_steps
     from stackgan_cli.training.plan import plan
-    from stackgan_cli.training.requirements import resolve
 
     steps, missing = config.train.steps, []
     try:

@@ -72,8 +72,8 @@ def default_encoder(session: Session, cache: str) -> str:
 def _encode_own(session: Session, captions: list[str], encoder: str, output: Path | None, device: str) -> None:
     import numpy as np
 
+    from stackgan_cli.encoders.text_encoder import TextEncoder
     from stackgan_cli.files import replacing
-    from stackgan_cli.interop.text_encoder import TextEncoder
     from stackgan_cli.runtime import pick_device
     from stackgan_cli.text.alphabet import coding_notes
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import torch
 
     from stackgan_cli.data.cache import Cache
-    from stackgan_cli.interop.extractors import Extractor
+    from stackgan_cli.encoders.extractor import Extractor
     from stackgan_cli.metrics.evaluation import Metric, Result
-    from stackgan_cli.metrics.joint import JointSpace
+    from stackgan_cli.metrics.image_sets import ImageSet
+    from stackgan_cli.metrics.joint_space import JointSpace
     from stackgan_cli.metrics.protocols import Protocol
-    from stackgan_cli.metrics.sets import ImageSet
     from stackgan_cli.metrics.statistics import Statistics
     from stackgan_cli.runtime import World
 
@@ -113,7 +113,7 @@ class Evaluator:
     def measure(self, subject: Subject, reference: str) -> tuple[list[Result], int | None]:
         """The results about one subject and the step of its weights, and a line each in its run's `metrics.jsonl`."""
         from stackgan_cli.metrics.evaluation import WITHOUT_EXTRACTOR, Evaluation, check
-        from stackgan_cli.metrics.sets import CacheSet
+        from stackgan_cli.metrics.image_sets import CacheSet
         from stackgan_cli.runs import Weights
 
         protocol = self._protocol()
@@ -219,7 +219,7 @@ class Evaluator:
 
     def _pictures(self, subject: Subject, cache: Cache | None, split: str, protocol: Protocol) -> tuple[ImageSet, int | None]:
         from stackgan_cli.data.cache import Cache
-        from stackgan_cli.metrics.sets import CacheSet, FolderSet
+        from stackgan_cli.metrics.image_sets import CacheSet, FolderSet
         from stackgan_cli.sampling import Sampler
 
         if subject.weights is None and self.settings.count is not None:
@@ -261,7 +261,7 @@ class Evaluator:
         They are seen as the subject's model saw them, `whole` or cropped.
         """
         from stackgan_cli.data.cache import Cache
-        from stackgan_cli.metrics.sets import CacheSet, FolderSet
+        from stackgan_cli.metrics.image_sets import CacheSet, FolderSet
         from stackgan_cli.metrics.statistics import Statistics
 
         if not name:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from stackgan_cli.cli.ui import Session
     from stackgan_cli.data.cache import Cache
-    from stackgan_cli.interop.extractors import Extractor
-    from stackgan_cli.metrics.joint import JointSpace
-    from stackgan_cli.metrics.sets import ImageSet
+    from stackgan_cli.encoders.extractor import Extractor
+    from stackgan_cli.metrics.image_sets import ImageSet
+    from stackgan_cli.metrics.joint_space import JointSpace
     from stackgan_cli.runs import Weights
 
 GENERAL = "tf-inception-2015"
@@ -34,7 +34,7 @@ def pick_extractor(
 
     `settings` go to `open_extractor`. Raises EnvironmentProblem (exit 6) when its weights are neither here nor to be downloaded.
     """
-    from stackgan_cli.interop.extractors import open_extractor
+    from stackgan_cli.encoders.extractor import open_extractor
 
     spec = spec or default_extractor(session, cache, str(device))
     kind, _, name = spec.partition(":")
@@ -51,7 +51,7 @@ def default_extractor(session: Session, cache: Cache | None, device: str) -> str
     if run is not None:
         return f"classifier:{run}"
     if cache.dataset in MADE_FOR:
-        from stackgan_cli.training.requirements import run_name
+        from stackgan_cli.training.inputs import run_name
 
         preset = MADE_FOR[cache.dataset]
         return _trained(session, cache, preset, [], run_name(preset, _name_of(session, cache)), device)
@@ -105,14 +105,14 @@ def right_outputs(session: Session, pictures: ImageSet, extractor: Extractor, we
     Real images are labelled with what the classifier tells apart (`model.label`). Raises MismatchError when it does not know the labels.
     """
     from stackgan_cli.data.labels import read_labels
-    from stackgan_cli.metrics.agreement import match_outputs
-    from stackgan_cli.metrics.sets import CacheSet
+    from stackgan_cli.metrics.accuracy import match_outputs
+    from stackgan_cli.metrics.image_sets import CacheSet
     from stackgan_cli.runs import Weights
 
     labels, names = pictures.labels, pictures.label_names
     if extractor.name == "classifier":
         judge = Weights.open(extractor.path)
-        label = judge.config.model.label  # type: ignore[union-attr]
+        label = judge.config.model.label  # type: ignore[attr-defined]
         if isinstance(pictures, CacheSet) and label != "class":
             found = read_labels(pictures.cache, label, pictures.split)
             labels, names = found.ids[pictures.rows], found.names
@@ -133,7 +133,7 @@ def pick_joint(session: Session, name: str, cache: Cache | None, device: torch.d
 
     Raises MismatchError when there is none.
     """
-    from stackgan_cli.metrics.joint import JointSpace
+    from stackgan_cli.metrics.joint_space import JointSpace
     from stackgan_cli.runs import Run
 
     if name:
@@ -155,7 +155,7 @@ def _classifier_run(session: Session, cache: Cache) -> str | None:
     for name in session.workspace.run_names():
         run = Run(session.workspace.runs / name)
         model = run.config.model
-        if model.arch != "classifier" or model.backbone == "sgan":
+        if model.arch != "classifier" or model.backbone == "sgan":  # type: ignore[attr-defined]
             continue
         if _name_of(session, cache) == run.config.data.cache and run.status()["finished"]:
             return name

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stackgan_cli.cli.ui import Session
+    from stackgan_cli.training.job import Job
     from stackgan_cli.training.loop import Trainer
-    from stackgan_cli.training.setup import Job
 
 
 @dataclass
@@ -54,7 +54,7 @@ class SampleGrids:
         """Write `samples/step-STEP.png` with the generator that would be saved now; nothing for a model that draws none."""
         from stackgan_cli.models.interface import Generator
         from stackgan_cli.sampling import render
-        from stackgan_cli.viz.images import grid, save_png
+        from stackgan_cli.viz.grids import grid, save_png
 
         generator: Any = trainer.objective.modules.get("generator")
         if not isinstance(generator, Generator):

@@ -59,8 +59,8 @@ def import_weights(
 
 
 def _import_encoder(session: Session, file: Path, output: Path | None) -> None:
+    from stackgan_cli.encoders.text_encoder import TextEncoder
     from stackgan_cli.errors import DataError
-    from stackgan_cli.interop.text_encoder import TextEncoder
 
     try:
         encoder = TextEncoder.load(file)
@@ -76,7 +76,7 @@ def _import_encoder(session: Session, file: Path, output: Path | None) -> None:
 
 def _import_sgan_encoder(session: Session, file: Path, mean: Path | None, output: Path | None) -> None:
     from stackgan_cli.config.presets import load_config
-    from stackgan_cli.interop.sgan_encoders import kind_of_encoder, load_npz_encoder
+    from stackgan_cli.interop.sgan_encoder import kind_of_encoder, load_npz_encoder
     from stackgan_cli.runs import write_weights
 
     model, state = load_npz_encoder(file, mean)
@@ -105,8 +105,8 @@ def _import_generator(
 
     from stackgan_cli import registry
     from stackgan_cli.config.presets import load_config
+    from stackgan_cli.encoders.text_encoder import TextEncoder
     from stackgan_cli.interop.published import PRESETS, assign, model_of, read_checkpoint
-    from stackgan_cli.interop.text_encoder import TextEncoder
     from stackgan_cli.runs import write_weights
 
     others = [read_checkpoint(path) for path in discriminators]
@@ -115,7 +115,7 @@ def _import_generator(
         networks = registry.find(model.arch).build(model)
     tensors = assign(networks, state, others, file)
     identity: dict[str, Any] | None = None
-    if model.conditional:
+    if model.conditioning == "text":
         identity = {"hash": "unknown"}
         if text_encoder is not None:
             encoder = TextEncoder.load(text_encoder.expanduser())

@@ -56,7 +56,7 @@ def interpolate(
     from stackgan_cli.files import write_json
     from stackgan_cli.runtime import pick_device
     from stackgan_cli.sampling import Sampler
-    from stackgan_cli.viz.animation import require_video
+    from stackgan_cli.viz.animations import require_video
 
     session = session_of(ctx)
     if noise + bool(noise_grid) + ca_only > 1:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from stackgan_cli.cli.extract import Extract
     from stackgan_cli.cli.ui import Session
-    from stackgan_cli.metrics.sets import CacheSet, ImageSet
+    from stackgan_cli.metrics.image_sets import CacheSet, ImageSet
     from stackgan_cli.sampling import Sampler
     from stackgan_cli.viz.nearest import Nearest
 
@@ -34,12 +34,12 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
     Raises MismatchError when the weights have no such discriminator.
     """
     from stackgan_cli import registry
-    from stackgan_cli.interop.extractor_weights import file_sha256
+    from stackgan_cli.encoders.extractor_weights import file_sha256
     from stackgan_cli.models.interface import PairDiscriminator
 
     model = sampler.weights.config.model
     judges: dict[str, int] = getattr(model, "judges", {})
-    judged = {f"discriminator{name}": model.sides[index] for name, index in judges.items()}  # type: ignore[union-attr]
+    judged = {f"discriminator{name}": model.sides[index] for name, index in judges.items()}  # type: ignore[attr-defined]
     judged = judged or {"discriminator": sampler.sides[-1]}
     name = next((name for name in reversed(judged) if judged[name] == side), "")
     state = sampler.weights.tensors(name) if name else {}
@@ -66,7 +66,7 @@ def encoder_function(sampler: Sampler) -> tuple[Extract, dict[str, Any]]:
     """Features of the encoder inside the weights, which the highest generator of the stack makes. Raises MismatchError without one."""
 
     from stackgan_cli import registry
-    from stackgan_cli.interop.extractor_weights import file_sha256
+    from stackgan_cli.encoders.extractor_weights import file_sha256
     from stackgan_cli.models.interface import ImageExtractor
 
     if not has_encoder(sampler):
@@ -180,7 +180,7 @@ def find_queries(
 
     from stackgan_cli.cli.labels import label_name
     from stackgan_cli.cli.pictures import conditions
-    from stackgan_cli.metrics.sets import FolderSet
+    from stackgan_cli.metrics.image_sets import FolderSet
 
     if folder is not None:
         files = FolderSet(folder)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stackgan_cli.cli.extract import Extract
     from stackgan_cli.cli.ui import Session
     from stackgan_cli.data.cache import Cache
-    from stackgan_cli.metrics.sets import CacheSet, ImageSet
+    from stackgan_cli.metrics.image_sets import CacheSet, ImageSet
     from stackgan_cli.viz.map_page import MapPanel
     from stackgan_cli.viz.maps import Repeats
 
@@ -140,7 +140,7 @@ def real_images(cache: Cache, split: str, count: int, side: int, *, whole: bool 
     """`count` images of a split, evenly spaced, or all where there are fewer; and their first captions, or names."""
     import numpy as np
 
-    from stackgan_cli.metrics.sets import CacheSet
+    from stackgan_cli.metrics.image_sets import CacheSet
 
     rows = cache.rows(split)
     if len(rows) > count:

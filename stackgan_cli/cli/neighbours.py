@@ -77,10 +77,10 @@ def neighbours(
     from stackgan_cli.cli.pictures import identity_of, side_of
     from stackgan_cli.data.cache import Cache
     from stackgan_cli.files import write_json
-    from stackgan_cli.metrics.sets import CacheSet
+    from stackgan_cli.metrics.image_sets import CacheSet
     from stackgan_cli.runtime import pick_device
     from stackgan_cli.sampling import Sampler
-    from stackgan_cli.viz.images import save_png
+    from stackgan_cli.viz.grids import save_png
     from stackgan_cli.viz.nearest import neighbour_sheet
 
     session = session_of(ctx)

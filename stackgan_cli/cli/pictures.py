@@ -107,7 +107,7 @@ class Pictures:
     def write(self, folder: Path, *, with_grid: bool) -> dict[str, Any]:
         """Write everything into `folder`; returns the sidecar's content with the paths."""
         from stackgan_cli.files import write_json
-        from stackgan_cli.viz.images import grid, save_png
+        from stackgan_cli.viz.grids import grid, save_png
 
         entries: list[dict[str, Any]] = []
         names = self.sampler.weights.classes

@@ -85,7 +85,7 @@ def gather(session: Session, run: Run) -> Report:
     from stackgan_cli.viz.report import Report
 
     config, status = run.config, run.status()
-    draws = config.model.DRAWS
+    draws = config.model.GENERATES_IMAGES
     name = shlex.quote(run.name if run.folder.parent.resolve() == session.workspace.runs.resolve() else str(run.folder))
     steps = f"{status['step']:,}" + (f" of {status['total_steps']:,}" if status["total_steps"] else "")
     facts = {"preset": config.name, "model": config.model.arch, "dataset": config.data.cache, "steps": steps, "paper": config.paper}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from stackgan_cli.cli.ui import Session
     from stackgan_cli.data.cache import Cache
-    from stackgan_cli.metrics.sets import GeneratedSet
+    from stackgan_cli.metrics.image_sets import GeneratedSet
     from stackgan_cli.runs import Run
     from stackgan_cli.sampling import Sampler
 
@@ -92,7 +92,7 @@ def drawn(
     """
     import numpy as np
 
-    from stackgan_cli.metrics.sets import GeneratedSet
+    from stackgan_cli.metrics.image_sets import GeneratedSet
     from stackgan_cli.runtime import key_seed
     from stackgan_cli.sampling import render
 
@@ -145,7 +145,7 @@ def _vectors(sampler: Sampler, cache: Cache, chosen: np.ndarray, captions: list[
     """Vectors of the captions by the sampler's own encoder: those stored beside the cache where they are there."""
     import numpy as np
 
-    from stackgan_cli.training.requirements import vectors_of
+    from stackgan_cli.training.inputs import vectors_of
 
     assert sampler.encoder is not None
     for vectors in vectors_of(cache):

@@ -58,7 +58,7 @@ def train(
 
         torchrun(gpus, sys.argv[1:])
     from stackgan_cli.cli.work import Worker
-    from stackgan_cli.training.requirements import run_name
+    from stackgan_cli.training.inputs import run_name
 
     name = name or run_name(config.name, config.data.cache)
     if dry_run:

@@ -55,7 +55,7 @@ def tsne(
     from stackgan_cli.files import write_json, write_text
     from stackgan_cli.runtime import key_seed, pick_device
     from stackgan_cli.sampling import Sampler
-    from stackgan_cli.viz.images import save_png
+    from stackgan_cli.viz.grids import save_png
     from stackgan_cli.viz.map_page import map_page
     from stackgan_cli.viz.maps import REPEAT_RMS
 

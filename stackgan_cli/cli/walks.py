@@ -96,8 +96,8 @@ class Scene:
         import numpy as np
 
         from stackgan_cli.sampling import walk
-        from stackgan_cli.viz.animation import save_gif, save_mp4
-        from stackgan_cli.viz.images import grid, save_png
+        from stackgan_cli.viz.animations import save_gif, save_mp4
+        from stackgan_cli.viz.grids import grid, save_png
 
         pairs = list(combinations(range(len(stops)), 2))
         drawn = {pair: self.draw(*walk([stops[index] for index in pair], steps)) for pair in pairs}
@@ -125,7 +125,7 @@ class Scene:
         import torch
 
         from stackgan_cli.sampling import noise_of
-        from stackgan_cli.viz.images import grid, save_png
+        from stackgan_cli.viz.grids import grid, save_png
 
         generator, device = self.sampler.generator, self.sampler.device
         names = list(generator.noise_shapes(1))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from stackgan_cli.config.schema import RunConfig
     from stackgan_cli.runs import Run
     from stackgan_cli.runtime import World
+    from stackgan_cli.training.job import Job
     from stackgan_cli.training.plan import Prerequisite
-    from stackgan_cli.training.setup import Job
 
 
 class Worker:
@@ -61,11 +61,11 @@ class Worker:
         """Train or continue the run `name`; returns its status. Raises UserError (130, 143) after saving when a signal came."""
         from stackgan_cli.cli.grids import SampleGrids
         from stackgan_cli.runtime import StopFlag
+        from stackgan_cli.training.inputs import resolve
+        from stackgan_cli.training.job import open_job
         from stackgan_cli.training.loop import Tick as TickReport
         from stackgan_cli.training.loop import Trainer, train
-        from stackgan_cli.training.requirements import resolve
-        from stackgan_cli.training.setup import open_job
-        from stackgan_cli.viz.board import Board
+        from stackgan_cli.viz.tensorboard import Board
 
         config = resolve(config, self.workspace)
         run = self._open_run(config, name, fresh)
@@ -129,7 +129,7 @@ class Worker:
     def make_encoder(self, encoder: str, config: RunConfig) -> None:
         """Train the preset `encoder` for the configuration's cache when it names neither a file nor a finished run."""
         from stackgan_cli.config.presets import load_config, preset_names
-        from stackgan_cli.training.requirements import encoder_weights, run_name
+        from stackgan_cli.training.inputs import encoder_weights, run_name
 
         if encoder_weights(encoder, config, self.workspace) is None and encoder in preset_names():
             made = load_config(encoder, [], {"data": {"cache": config.data.cache}})
@@ -140,22 +140,22 @@ class Worker:
     def encode_cache(self, encoder: str | None, config: RunConfig) -> dict[str, Any]:
         """Store the vectors of all captions of the configuration's cache by `encoder`; returns what was written."""
         from stackgan_cli.data.cache import Cache
-        from stackgan_cli.data.vectors import TextVectors
+        from stackgan_cli.data.caption_vectors import CaptionVectors
+        from stackgan_cli.encoders.text_encoder import TextEncoder
         from stackgan_cli.errors import DataError
-        from stackgan_cli.interop.text_encoder import TextEncoder
-        from stackgan_cli.training.requirements import encoder_weights, vectors_of
+        from stackgan_cli.training.inputs import encoder_weights, vectors_of
 
         path = encoder_weights(encoder, config, self.workspace)
         if path is None:
             raise DataError(f"the text encoder {encoder!r} is not there", hint=f"stackgan train --preset {encoder}")
         cache = Cache.open(self.workspace.cache_path(config.data.cache))
         loaded = TextEncoder.load(path)
-        target = TextVectors.path_for(cache.path, loaded.hash)
+        target = CaptionVectors.path_for(cache.path, loaded.hash)
         if self.world.is_main and loaded.hash not in [vectors.encoder_hash for vectors in vectors_of(cache)]:
             loaded.save(self.workspace.encoder_path(loaded.hash))
             with self.session.progress(f"encoding {cache.path.stem}", unit="captions") as bar:
                 vectors = loaded.encode(cache.captions, device=self.device, progress=bar.update)
-            target = TextVectors.write(cache, vectors, {**loaded.identity, "file": str(path)}, loaded.hash)
+            target = CaptionVectors.write(cache, vectors, {**loaded.identity, "file": str(path)}, loaded.hash)
         self.world.barrier()
         facts = {"path": str(target), "captions": cache.num_captions, "dimensions": loaded.config.text_dim}
         return {**facts, "encoder": str(path), "encoder_hash": loaded.hash}

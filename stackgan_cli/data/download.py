@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from stackgan_cli.data.cache import disk_full
-from stackgan_cli.data.partial import FULL, check_space
+from stackgan_cli.data.journal import FULL, check_space
 from stackgan_cli.errors import DataError, EnvironmentProblem
 from stackgan_cli.files import sync
 

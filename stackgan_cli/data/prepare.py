@@ -19,7 +19,7 @@ import numpy as np
 
 from stackgan_cli.data.cache import SPLITS, Cache, Columns, Strings, create_images, disk_full, write_columns
 from stackgan_cli.data.crop import FILTER, Box, Window, crop_window, fitted_size, move_box, move_parts
-from stackgan_cli.data.partial import FULL, Partial, check_space, reserve
+from stackgan_cli.data.journal import FULL, Partial, check_space, reserve
 from stackgan_cli.data.records import Record
 from stackgan_cli.data.survey import NUM_PARTS, Survey
 from stackgan_cli.data.workers import Job, Outcome, Rendering, measure_all, paint_all

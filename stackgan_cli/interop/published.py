@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from stackgan_cli.config.archs import HDGAN, StackGANv1, StackGANv2
 from stackgan_cli.errors import DataError, MismatchError, UsageError
-from stackgan_cli.interop.official import check_fit, count, infer_config
 from stackgan_cli.interop.pickles import read_state_dict
+from stackgan_cli.interop.state_dicts import check_fit, count, infer_config
 
 Model = StackGANv1 | StackGANv2 | HDGAN
 State = Mapping[str, Tensor]

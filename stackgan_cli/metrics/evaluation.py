@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from stackgan_cli.encoders.extractor import Extractor
 from stackgan_cli.errors import DataError, MismatchError, UsageError, did_you_mean
-from stackgan_cli.interop.extractors import Extractor
-from stackgan_cli.metrics.agreement import accuracy_facts, agreement
-from stackgan_cli.metrics.joint import JointSpace, similarity
+from stackgan_cli.metrics.accuracy import accuracy_facts, agreement
+from stackgan_cli.metrics.collectors import FeatureTap, PictureTap, Tap, VectorTap, pick_per_class, stream
+from stackgan_cli.metrics.image_sets import CacheSet, ImageSet
+from stackgan_cli.metrics.joint_space import JointSpace, similarity
 from stackgan_cli.metrics.ms_ssim import ms_ssim_diversity
 from stackgan_cli.metrics.protocols import Protocol
 from stackgan_cli.metrics.scores import frechet_distance, inception_score, kernel_distance, precision_recall, r_precision
-from stackgan_cli.metrics.sets import CacheSet, ImageSet
 from stackgan_cli.metrics.statistics import Statistics, digest
-from stackgan_cli.metrics.taps import FeatureTap, PictureTap, Tap, VectorTap, pick_per_class, stream
 from stackgan_cli.runtime import World
 
 SMALL = 64

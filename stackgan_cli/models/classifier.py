@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stackgan_cli.config.measures import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
 from stackgan_cli.models.image_encoders import SmallCNN
 from stackgan_cli.models.inception import FEATURE_DIM, InceptionV3
 from stackgan_cli.models.interface import ImageExtractor

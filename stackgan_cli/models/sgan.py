@@ -27,7 +27,7 @@ from math import ceil, log2
 import torch
 from torch import Tensor, nn
 
-from stackgan_cli.config.sgan import SGAN
+from stackgan_cli.config.archs import SGAN
 from stackgan_cli.models.blocks import LEAK, normal_like
 from stackgan_cli.models.classifier import build_classifier
 from stackgan_cli.models.interface import Generator, GeneratorOutput, NoiseSource

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stackgan_cli.config.measures import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stackgan_cli.config.sgan import SGAN
+from stackgan_cli.config.archs import SGAN
 from stackgan_cli.models.sgan import Discriminator, StackGenerator, encoder_of
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 from stackgan_cli.objectives.terms import bce_fake, bce_real

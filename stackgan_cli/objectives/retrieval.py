@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stackgan_cli.config.measures import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
 from stackgan_cli.models.image_encoders import FrozenGoogLeNet, StoredFeatures
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stackgan_cli.config.measures import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.models.similarity import VSSimilarity
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 from stackgan_cli.objectives.retrieval import own_first, ranking_hinges

@@ -49,7 +49,7 @@ class StackedObjective(Objective):
         )
         self.needs = Needs(
             images=tuple(sorted(set(config.sides))),
-            text=config.conditional,
+            text=config.conditioning == "text",
             captions_per_embedding=config.captions_per_embedding,
             wrong=config.wrong_pairs,
             wrong_candidates=config.wrong_candidates,

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from stackgan_cli.config.schema import TrainConfig
-from stackgan_cli.data.ahead import Ahead
 from stackgan_cli.data.feed import Feed
+from stackgan_cli.data.prefetch import Prefetcher
 from stackgan_cli.errors import Diverged
 from stackgan_cli.objectives import base
 from stackgan_cli.objectives.base import Batch, Objective, Phase, Turn
 from stackgan_cli.runs import Run
 from stackgan_cli.runtime import Noise, Precision, StopFlag, World, reseed
-from stackgan_cli.training.graphs import Recorder
+from stackgan_cli.training.cuda_graphs import Recorder
 from stackgan_cli.training.meters import Meters
 from stackgan_cli.training.optim import MovingAverage, base_rate, decay_at, make_optimizer
 
@@ -113,7 +113,7 @@ class Trainer:
         self.players = {phase.name: Player(phase, config) for phase in objective.phases}
         on_gpu = device.type == "cuda"
         # What steps take their batches from; with `accumulate`, which is there to save memory, none are made ahead.
-        self.batches: Feed | Ahead = Ahead(feed) if on_gpu and config.accumulate == 1 else feed
+        self.batches: Feed | Prefetcher = Prefetcher(feed) if on_gpu and config.accumulate == 1 else feed
         whole = self.world.size == config.accumulate == 1
         self.recorder = Recorder() if on_gpu and config.cuda_graphs == "auto" and whole else None
         self.meters = Meters()

@@ -10,8 +10,8 @@ from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.runs import Workspace
+from stackgan_cli.training.inputs import as_classifier, encoder_weights, find_vectors, is_extractor, run_name
 from stackgan_cli.training.loop import total_steps
-from stackgan_cli.training.requirements import as_classifier, encoder_weights, find_vectors, is_extractor, run_name
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from stackgan_cli.models.image_encoders import StoredFeatures
 from stackgan_cli.models.similarity import VSSimilarity
 from stackgan_cli.objectives.retrieval import RetrievalObjective, zero_shot
 from stackgan_cli.objectives.similarity import ranking_scores
-from stackgan_cli.text.encode import encode_captions
-from stackgan_cli.training.setup import Job
+from stackgan_cli.text.encoding import encode_captions
+from stackgan_cli.training.job import Job
 
 BATCH = 128
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stackgan_cli.viz.images import GAP, PAPER
+from stackgan_cli.viz.grids import GAP, PAPER
 
 WIDE_GAP = 10
 """Pixels between an image and its neighbours."""

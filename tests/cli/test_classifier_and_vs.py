@@ -14,9 +14,10 @@ from test_verbs import Shell, shell  # noqa: F401
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.labels import read_labels
-from stackgan_cli.interop.measures import load_classifier, load_similarity
+from stackgan_cli.encoders.classifier import load_classifier
+from stackgan_cli.encoders.similarity import load_similarity
 from stackgan_cli.runs import Run, Weights
-from stackgan_cli.training.requirements import resolve
+from stackgan_cli.training.inputs import resolve
 
 STEPS = ["train.steps=4", "train.tick_steps=4"]
 NO_TEXT = "requires.text_encoder=null"

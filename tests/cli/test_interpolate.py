@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from test_verbs import QUICK, VIVID, Shell, shell  # noqa: F401
 
-from stackgan_cli.viz.images import GAP
+from stackgan_cli.viz.grids import GAP
 
 
 def picture(path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from test_verbs import Shell
 
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.interop.measures import load_classifier
+from stackgan_cli.encoders.classifier import load_classifier
 from stackgan_cli.runs import Workspace
 
 

@@ -16,7 +16,7 @@ from stackgan_cli.data.demo_birds import demo_records
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.data.views import centre_views
 from stackgan_cli.runs import Weights, write_weights
-from stackgan_cli.viz.images import save_png
+from stackgan_cli.viz.grids import save_png
 
 EVERY = ("discriminator", "pixels")
 

@@ -14,7 +14,7 @@ from test_verbs import Shell, shell  # noqa: F401
 
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.runs import Run
-from stackgan_cli.viz.images import save_png
+from stackgan_cli.viz.grids import save_png
 from stackgan_cli.viz.report import loss_series, measured, picture_uri
 
 PROTOCOL = {"name": "clean", "extractor": "<b>net</b>", "n_fake": 1000, "weights": "a"}

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.caption_vectors import CaptionVectors
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.data.records import Record
-from stackgan_cli.data.vectors import TextVectors
 from stackgan_cli.errors import DataError, MismatchError
 
 
@@ -151,25 +151,25 @@ def test_what_is_wrong_inside(path, change, message):
 def test_text_vectors(path):
     cache = Cache.open(path)
     vectors = np.arange(12 * 5, dtype=np.float32).reshape(12, 5)
-    written = TextVectors.write(cache, vectors, {"name": "e"}, "0123456789abcdef")
+    written = CaptionVectors.write(cache, vectors, {"name": "e"}, "0123456789abcdef")
     assert written == path.with_name("x.01234567.h5")
-    TextVectors.write(cache, vectors + 1, {"name": "f"}, "89abcdef01234567")
-    assert set(TextVectors.find(path)) == {written, path.with_name("x.89abcdef.h5")}
-    opened = TextVectors.open(written, cache)
+    CaptionVectors.write(cache, vectors + 1, {"name": "f"}, "89abcdef01234567")
+    assert set(CaptionVectors.find(path)) == {written, path.with_name("x.89abcdef.h5")}
+    opened = CaptionVectors.open(written, cache)
     assert np.array_equal(opened.vectors, vectors) and opened.encoder == {"name": "e"} and opened.encoder_hash == "0123456789abcdef"
     assert isinstance(opened.vectors, np.memmap)
     assert not list(path.parent.glob(".*"))
     with pytest.raises(DataError, match="not of the kind"):
-        TextVectors.open(path, cache)
+        CaptionVectors.open(path, cache)
     with pytest.raises(DataError, match="not of the kind"):
         Cache.open(written)
     with pytest.raises(ValueError, match="expected 12"):
-        TextVectors.write(cache, vectors[:3], {}, "0" * 16)
+        CaptionVectors.write(cache, vectors[:3], {}, "0" * 16)
 
 
 def test_text_vectors_of_another_cache(path, tmp_path):
-    written = TextVectors.write(Cache.open(path), np.zeros((12, 5), np.float32), {}, "0123456789abcdef")
+    written = CaptionVectors.write(Cache.open(path), np.zeros((12, 5), np.float32), {}, "0123456789abcdef")
     other = Cache.open(prepare(some_records(5), tmp_path / "y.h5", dataset="test", image_size=16, crop="none", workers=1).path)
-    assert TextVectors.find(other.path) == []
+    assert CaptionVectors.find(other.path) == []
     with pytest.raises(MismatchError, match="another cache"):
-        TextVectors.open(written, other)
+        CaptionVectors.open(written, other)

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from synthetic_cub import make_cub
 
-from stackgan_cli.data import partial as partial_module
+from stackgan_cli.data import journal as partial_module
 from stackgan_cli.data import prepare as prepare_module
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.crop import load_image, render
-from stackgan_cli.data.partial import journal_path, partial_path
+from stackgan_cli.data.journal import journal_path, partial_path
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.data.sources.cub import cub_records
 from stackgan_cli.errors import ConfigError, DataError, EnvironmentProblem
@@ -200,7 +200,7 @@ def test_a_file_size_limit_in_the_workers(cub, tmp_path):
     del os.posix_fallocate  # as on a system that cannot reserve
     import signal
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    import stackgan_cli.data.partial as partial
+    import stackgan_cli.data.journal as partial
     create = partial.create_images
     def limited(*args):
         offset = create(*args)
@@ -225,7 +225,7 @@ def test_a_folder_that_cannot_be_written(cub, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import stackgan_cli.data.partial as partial
+import stackgan_cli.data.journal as partial
 import stackgan_cli.data.prepare as module
 from stackgan_cli.data.sources.cub import cub_records
 

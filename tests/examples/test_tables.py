@@ -114,7 +114,7 @@ def test_every_model_is_valid_at_every_scale(key: str, scale: str) -> None:
 
 @pytest.mark.parametrize("preset, cache", [("v2-cub", "cub"), ("v2-cub", "demo"), ("tiny-vs", "/data/birds.h5"), ("demo-vs", "demo")])
 def test_runs_are_called_as_train_calls_them(preset: str, cache: str) -> None:
-    from stackgan_cli.training.requirements import run_name
+    from stackgan_cli.training.inputs import run_name
 
     assert tables.run_name(preset, cache) == run_name(preset, cache)
     assert tables.run_name(preset, cache, "tiny") == f"{run_name(preset, cache)}-tiny"

@@ -23,7 +23,7 @@ FILE = Path(__file__).with_name("first-losses.json")
 PRESETS = [name for name in preset_names() if name.startswith("tiny-")]
 STEPS = 3
 TOLERANCES = ((5e-3, 5e-4), (0.05, 0.01), (0.05, 0.02))
-"""Relative and absolute, by step. Rounding of another processor grows from step to step: without AVX, HDGAN's smallest terms move so far."""
+"""Relative and absolute, by step: rounding of another processor grows. Without AVX the smallest terms of HDGAN move by this much."""
 SHORT = ["samples.rows=1", "samples.columns=1", "--device", "cpu", "--quiet"]
 
 Losses = list[dict[str, float]]

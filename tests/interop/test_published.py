@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from stackgan_cli import registry
 from stackgan_cli.__main__ import main
 from stackgan_cli.config.archs import HDGAN, StackGANv1, StackGANv2
+from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.interop.published import assign, kind_of, model_of, read_checkpoint
-from stackgan_cli.interop.text_encoder import TextEncoder
 from stackgan_cli.runs import Weights, Workspace
 from stackgan_cli.sampling import Sampler, render
 

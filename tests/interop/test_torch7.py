@@ -13,8 +13,8 @@ import torch
 from published_net import document_encoder, draw_weights, encode
 from t7_writer import Obj, View, to_t7
 
+from stackgan_cli.encoders.text_encoder import load_text_encoder
 from stackgan_cli.errors import DataError, MismatchError, UsageError, UserError
-from stackgan_cli.interop.encoders import load_text_encoder
 from stackgan_cli.interop.torch7 import Table, TorchFunction, TorchObject, TorchTensor, read_t7
 from stackgan_cli.models.char_cnn_rnn import CharCNNRNN
 from stackgan_cli.text.alphabet import encode as encode_text

@@ -16,13 +16,13 @@ from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.views import centre_views
+from stackgan_cli.encoders.extractor import Extracted, Extractor
 from stackgan_cli.errors import DataError, MismatchError, UsageError, UserError
-from stackgan_cli.interop.extractors import Extracted, Extractor
+from stackgan_cli.metrics.collectors import FeatureTap, PictureTap, pick_per_class, stream
 from stackgan_cli.metrics.evaluation import Evaluation, find_metrics
+from stackgan_cli.metrics.image_sets import CacheSet, FolderSet, GeneratedSet, read_picture
 from stackgan_cli.metrics.protocols import PROTOCOLS, find_protocol
-from stackgan_cli.metrics.sets import CacheSet, FolderSet, GeneratedSet, read_picture
 from stackgan_cli.metrics.statistics import Statistics
-from stackgan_cli.metrics.taps import FeatureTap, PictureTap, pick_per_class, stream
 from stackgan_cli.runs import Workspace
 
 

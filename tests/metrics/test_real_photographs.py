@@ -11,10 +11,10 @@ from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.demo_birds import demo_records
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.data.sources.cub import cub_records
-from stackgan_cli.interop.extractors import Extractor, open_extractor
+from stackgan_cli.encoders.extractor import Extractor, open_extractor
 from stackgan_cli.metrics.evaluation import Evaluation, find_metrics
+from stackgan_cli.metrics.image_sets import CacheSet, GeneratedSet, ImageSet
 from stackgan_cli.metrics.protocols import find_protocol
-from stackgan_cli.metrics.sets import CacheSet, GeneratedSet, ImageSet
 
 SIDE = 128
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stackgan_cli.config.measures import Classifier as Config
+from stackgan_cli.config.archs import Classifier as Config
 from stackgan_cli.models.classifier import build_classifier
 from stackgan_cli.models.sgan_encoder import SGANEncoder
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from stackgan_cli.config.measures import Classifier
-from stackgan_cli.config.sgan import SGAN
+from stackgan_cli.config.archs import SGAN, Classifier
 from stackgan_cli.models.sgan import StackGenerator, build_networks, encoder_of
 from stackgan_cli.runtime import Noise
 

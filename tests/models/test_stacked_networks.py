@@ -113,7 +113,7 @@ def test_without_its_noise_a_generator_gives_the_mean() -> None:
 def test_a_published_size_fits_the_memory_that_is_promised() -> None:
     """One full-size step of HDGAN at 512 px and batch 1, counted: weights, gradients, moments and what the backward pass keeps."""
     from stackgan_cli.config.presets import load_config
-    from stackgan_cli.training.estimate import estimate
+    from stackgan_cli.training.cost import estimate
 
     found = estimate(load_config("hdgan-cub-512", ["train.batch_size=1", "train.precision=fp32"]))
     assert found.memory < 20 * 2**30

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stackgan_cli.config.archs import StackGANv1
-from stackgan_cli.interop.official import infer_config
+from stackgan_cli.interop.state_dicts import infer_config
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.models.stackgan_v1 import Discriminator, Stage2Generator, build_networks
 from stackgan_cli.runtime import Noise

@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stackgan_cli.config.measures import Classifier
-from stackgan_cli.config.sgan import SGAN
+from stackgan_cli.config.archs import SGAN, Classifier
 from stackgan_cli.models.sgan import build_networks
 from stackgan_cli.objectives.base import Batch
 from stackgan_cli.objectives.inverting import Game, InvertingObjective, StackDraw, generator_steps, strength, weigh_gradient

@@ -10,9 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stackgan_cli.config.measures import Classifier as ClassifierConfig
-from stackgan_cli.config.measures import VSSimilarity as VSSimilarityConfig
-from stackgan_cli.interop.measures import build_networks, build_similarity
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.encoders.similarity import build_networks, build_similarity
 from stackgan_cli.models.classifier import build_classifier
 from stackgan_cli.objectives.base import Batch
 from stackgan_cli.objectives.classification import ClassificationDraw, ClassificationObjective

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from stackgan_cli.config.measures import CharCNNRNN
+from stackgan_cli.config.archs import CharCNNRNN
+from stackgan_cli.encoders.char_cnn_rnn import build_networks
 from stackgan_cli.errors import UserError
-from stackgan_cli.interop.encoders import build_networks
 from stackgan_cli.models.image_encoders import FrozenGoogLeNet
 from stackgan_cli.objectives.base import Batch
 from stackgan_cli.objectives.retrieval import RetrievalObjective, joint_embedding_loss, zero_shot

@@ -15,7 +15,7 @@ from oracles import KEYS, CaseNoise, assert_defined_norms, strided
 from torch import Tensor
 
 from stackgan_cli.config.archs import StackGANv1
-from stackgan_cli.interop.official import infer_config, load_official
+from stackgan_cli.interop.state_dicts import infer_config, load_official
 from stackgan_cli.models.convolutions import Arithmetic, arithmetic
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.models.stackgan_v1 import Discriminator, build_networks

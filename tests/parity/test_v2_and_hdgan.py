@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from stackgan_cli import registry
 from stackgan_cli.__main__ import main
-from stackgan_cli.config.archs import HDGAN, StackedConfig, StackGANv2
-from stackgan_cli.config.measures import CharCNNRNN
-from stackgan_cli.interop.official import load_official
-from stackgan_cli.interop.text_encoder import TextEncoder
+from stackgan_cli.config.archs import HDGAN, CharCNNRNN, StackedConfig, StackGANv2
+from stackgan_cli.encoders.text_encoder import TextEncoder
+from stackgan_cli.interop.state_dicts import load_official
 from stackgan_cli.models.convolutions import Arithmetic, arithmetic
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.objectives.base import Batch
@@ -73,7 +72,7 @@ def inputs(case: dict[str, Any], objective: StackedObjective) -> Batch:
     def images(kind: str) -> dict[int, Tensor]:
         return {side: torch.tanh(oracles.draw(f"{kind}{side}", (size, 3, side, side), seed)) for side in objective.config.sides}
 
-    text = oracles.draw("text", (size, case["text_dim"]), seed) if objective.config.conditional else None
+    text = oracles.draw("text", (size, case["text_dim"]), seed) if objective.config.conditioning == "text" else None
     return Batch(images=images("real"), wrong_images=images("wrong"), text=text)
 
 
@@ -184,7 +183,7 @@ def test_sampling_from_the_imported_file(name: str, tmp_path: Path) -> None:
     torch.save(oracles.state_dict(case["G"], case["seed"]), tmp_path / "netG_1.pth")
     words = ["import", str(tmp_path / "netG_1.pth"), "--output", str(tmp_path / "ours.safetensors")]
     text = None
-    if config_of(case).conditional:
+    if config_of(case).conditioning == "text":
         text = oracles.draw("text", (case["batch"], case["text_dim"]), case["seed"])
         encoder = CharCNNRNN(text_dim=case["text_dim"], conv_dims=(8, 8), rnn_dim=8)
         TextEncoder.from_state(encoder, registry.find("char-cnn-rnn").build(encoder)["text_encoder"].state_dict()).save(

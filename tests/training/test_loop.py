@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.config.schema import OptimConfig, TrainConfig
 from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.caption_vectors import CaptionVectors
 from stackgan_cli.data.demo_birds import demo_records
 from stackgan_cli.data.prepare import prepare
-from stackgan_cli.data.vectors import TextVectors
 from stackgan_cli.errors import DataError, Diverged, MismatchError
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 from stackgan_cli.runs import Run, Workspace
+from stackgan_cli.training.inputs import resolve
+from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import Trainer, total_steps, train
 from stackgan_cli.training.optim import MovingAverage, decay_at
-from stackgan_cli.training.requirements import resolve
-from stackgan_cli.training.setup import Job, open_job
 
 CPU = torch.device("cpu")
 
@@ -116,9 +116,9 @@ def test_hdgan_continued_leaves_the_frozen_generator_alone(workspace: Workspace)
         ],
     )
     prepare(demo_records(100, 50, image_size=152), workspace.cache_path_for("large"), dataset="demo", image_size=152, workers=1)
-    cache, vectors = Cache.open(workspace.cache_path("large")), TextVectors.find(workspace.cache_path("demo"))[0]
-    found = TextVectors.open(vectors, Cache.open(workspace.cache_path("demo")))
-    TextVectors.write(cache, np.asarray(found.vectors), found.encoder, found.encoder_hash)
+    cache, vectors = Cache.open(workspace.cache_path("large")), CaptionVectors.find(workspace.cache_path("demo"))[0]
+    found = CaptionVectors.open(vectors, Cache.open(workspace.cache_path("demo")))
+    CaptionVectors.write(cache, np.asarray(found.vectors), found.encoder, found.encoder_hash)
     made = open_job(config, Run.open_or_create(workspace.runs / "continued", config), workspace, device=CPU)
     frozen = made.trainer.objective.modules["generator"].earlier_stage
     assert isinstance(frozen, nn.Module)

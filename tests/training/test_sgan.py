@@ -20,10 +20,10 @@ from stackgan_cli.data.sources import SourceOptions, gather
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.objectives.inverting import InvertingObjective
 from stackgan_cli.runs import Run, Weights, Workspace
+from stackgan_cli.training.inputs import resolve
+from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import train
 from stackgan_cli.training.plan import plan
-from stackgan_cli.training.requirements import resolve
-from stackgan_cli.training.setup import Job, open_job
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from stackgan_cli.viz.images import GAP
+from stackgan_cli.viz.grids import GAP
 from stackgan_cli.viz.nearest import WIDE_GAP, Nearest, neighbour_sheet
 
 

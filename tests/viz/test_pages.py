@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stackgan_cli.viz.images import save_png
+from stackgan_cli.viz.grids import save_png
 from stackgan_cli.viz.pages import embedded_json, escape, file_uri, image_uri, page
 
 NASTY = ["</script><script>alert(1)</script>", "<!-- <script>", "a & b \"c\" 'd'", "\u2028\u2029", "ünï 🐦"]

@@ -14,7 +14,7 @@ from urllib.error import URLError
 import numpy as np
 
 from stackgan_cli.data.cache import disk_full
-from stackgan_cli.data.partial import FULL
+from stackgan_cli.data.journal import FULL
 from stackgan_cli.data.records import Record
 from stackgan_cli.errors import DataError, EnvironmentProblem
 

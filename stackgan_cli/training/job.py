@@ -16,23 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from stackgan_cli import registry
-from stackgan_cli.config.measures import Classifier as ClassifierConfig
-from stackgan_cli.config.measures import ExtractorFile
-from stackgan_cli.config.measures import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.config.archs import SGAN, ExtractorFile
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.config.schema import RunConfig
-from stackgan_cli.config.sgan import SGAN
 from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.caption_vectors import CaptionVectors
 from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.labels import Labels
-from stackgan_cli.data.vectors import TextVectors
+from stackgan_cli.encoders.classifier import load_classifier
+from stackgan_cli.encoders.extractor_weights import PUBLISHED, file_sha256, find_weights, given_weights
+from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.files import write_json
-from stackgan_cli.interop.extractor_weights import PUBLISHED, file_sha256, find_weights, given_weights
-from stackgan_cli.interop.measures import load_classifier
-from stackgan_cli.interop.official import load_official, without_prefix
 from stackgan_cli.interop.published import read_checkpoint
-from stackgan_cli.interop.text_encoder import TextEncoder
+from stackgan_cli.interop.state_dicts import load_official, without_prefix
 from stackgan_cli.models.classifier import Classifier
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.models.sgan_encoder import SGANEncoder
@@ -40,8 +39,8 @@ from stackgan_cli.models.similarity import VSSimilarity
 from stackgan_cli.runs import Run, Weights, Workspace
 from stackgan_cli.runtime import World, key_seed
 from stackgan_cli.text.alphabet import encode_batch
+from stackgan_cli.training.inputs import encoder_weights, find_vectors, labels_of, no_extractor
 from stackgan_cli.training.loop import Trainer
-from stackgan_cli.training.requirements import encoder_weights, find_vectors, labels_of, no_extractor
 
 TENSORFLOW_CLASSES = 1008
 
@@ -53,7 +52,7 @@ class Job:
     run: Run
     cache: Cache
     trainer: Trainer
-    vectors: TextVectors | None
+    vectors: CaptionVectors | None
     text_encoder: TextEncoder | None
     labels: Labels | None
 
@@ -103,7 +102,7 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
         encoder = TextEncoder.load(stored) if stored.is_file() else None
     codes = None
     if needs.characters:
-        codes = encode_batch(cache.captions, lowercase=config.model.lowercase, unknown=config.model.unknown)  # type: ignore[union-attr]
+        codes = encode_batch(cache.captions, lowercase=config.model.lowercase, unknown=config.model.unknown)  # type: ignore[attr-defined]
     _check_inputs(run, inputs)
     feed = Feed(
         cache,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from test_loop import finish, job, same
 
-from stackgan_cli.data.ahead import Ahead
+from stackgan_cli.data.prefetch import Prefetcher
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.runs import Workspace
 from stackgan_cli.runtime import Noise
-from stackgan_cli.training import graphs
-from stackgan_cli.training.graphs import KeptNoise, Recorder
+from stackgan_cli.training import cuda_graphs as graphs
+from stackgan_cli.training.cuda_graphs import KeptNoise, Recorder
 
 
 class Rerun:
@@ -55,7 +55,7 @@ def test_recorded_steps_are_plain_ones(workspace: Workspace, monkeypatch: pytest
     words = [*overrides, "train.steps=8", "train.tick_steps=4"]
     plain = finish(job(workspace, "plain", *words, preset=preset))
     made = job(workspace, "recorded", *words, preset=preset)
-    made.trainer.recorder, made.trainer.batches = Recorder(), Ahead(made.trainer.feed)
+    made.trainer.recorder, made.trainer.batches = Recorder(), Prefetcher(made.trainer.feed)
     assert same(plain, finish(made))
     turns = made.trainer.objective.turns(0, {})
     assert Rerun.recorded == len(turns) + len({(turn.batch, turn.draw) for turn in turns})

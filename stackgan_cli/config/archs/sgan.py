@@ -15,8 +15,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from stackgan_cli.config.base import PositiveInt, VariantConfig
-from stackgan_cli.config.measures import Classifier
+from stackgan_cli.config.archs.base import Conditioning, ImageModelConfig
+from stackgan_cli.config.archs.classifier import Classifier
+from stackgan_cli.config.base import PositiveInt
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -26,7 +27,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-class SGAN(VariantConfig):
+class SGAN(ImageModelConfig):
     """Stacked generators from a class label by way of `levels` of an encoder to the image."""
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -53,7 +54,6 @@ class SGAN(VariantConfig):
         },
     }
 
-    DRAWS: ClassVar[bool] = True
     arch: Literal["sgan"] = "sgan"
     variant: Literal["paper", "released", "released-mnist"] = "paper"
     encoder: Classifier | None = None
@@ -126,9 +126,20 @@ class SGAN(VariantConfig):
         return self.inverted.num_classes or 1
 
     @property
-    def conditional(self) -> bool:
-        """It takes no captions."""
-        return False
+    def conditioning(self) -> Conditioning:
+        return "class"
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        return (self.resolution,)
+
+    @property
+    def text_dim(self) -> None:
+        return None
+
+    @property
+    def judged_sides(self) -> dict[str, int]:
+        return {}  # every level has a discriminator of its own, with noise to find in what it is shown
 
     @property
     def chain(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ FORMAT, VERSION = "stackgan-text-vectors", 1
 
 
 @dataclass(frozen=True, eq=False)
-class TextVectors:
+class CaptionVectors:
     """Caption vectors, open for reading."""
 
     path: Path
@@ -46,7 +46,7 @@ class TextVectors:
         return sorted(found, key=lambda path: (-path.stat().st_mtime_ns, path.name))
 
     @classmethod
-    def open(cls, path: Path, cache: Cache) -> TextVectors:
+    def open(cls, path: Path, cache: Cache) -> CaptionVectors:
         """Open vectors for `cache`. Raises DataError for a damaged file, MismatchError when they belong to another cache."""
         with open_hdf5(path, FORMAT, VERSION) as file, hdf5_errors(path):
             offset, shape, dtype = place_of(file, "vectors")
@@ -64,7 +64,7 @@ class TextVectors:
         """Store (num_captions, T) float32 `vectors` beside `cache`, replacing those of the same encoder. Returns the file."""
         if vectors.ndim != 2 or len(vectors) != cache.num_captions:
             raise ValueError(f"expected {cache.num_captions} vectors, got an array of shape {vectors.shape}")
-        path = TextVectors.path_for(cache.path, encoder_hash)
+        path = CaptionVectors.path_for(cache.path, encoder_hash)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             with hdf5_errors(path), h5py.File(temporary, "w") as file:

@@ -10,7 +10,7 @@ from stackgan_cli.data.batch import Batch
 from stackgan_cli.data.feed import Feed
 
 
-class Ahead:
+class Prefetcher:
     """Gives what `feed.batch` gives; whatever was asked for in a step is made for the next one meanwhile."""
 
     def __init__(self, feed: Feed) -> None:

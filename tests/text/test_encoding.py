@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stackgan_cli.text.alphabet import encode_batch
-from stackgan_cli.text.encode import encode_captions
+from stackgan_cli.text.encoding import encode_captions
 
 
 class CountingNetwork:

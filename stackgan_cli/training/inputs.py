@@ -6,22 +6,21 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from stackgan_cli.config.measures import Classifier as ClassifierConfig
-from stackgan_cli.config.measures import ExtractorFile
-from stackgan_cli.config.measures import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.config.archs import SGAN, ExtractorFile
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
-from stackgan_cli.config.sgan import SGAN
 from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.caption_vectors import CaptionVectors
 from stackgan_cli.data.labels import Labels, read_labels
-from stackgan_cli.data.vectors import TextVectors
+from stackgan_cli.encoders.extractor import KINDS, open_extractor
+from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import DataError, MismatchError
-from stackgan_cli.interop.extractors import KINDS, open_extractor
-from stackgan_cli.interop.text_encoder import TextEncoder
 from stackgan_cli.runs import Run, Weights, Workspace
 
 
-def find_vectors(config: RunConfig, cache: Cache, workspace: Workspace) -> TextVectors | None:
+def find_vectors(config: RunConfig, cache: Cache, workspace: Workspace) -> CaptionVectors | None:
     """The text vectors to train on: those of the required encoder, else the newest of the right width; None when there are none."""
     width = getattr(config.model, "text_dim", None)
     found = [vectors for vectors in vectors_of(cache) if vectors.vectors.shape[1] == width]
@@ -32,12 +31,12 @@ def find_vectors(config: RunConfig, cache: Cache, workspace: Workspace) -> TextV
     return found[0] if found else None
 
 
-def vectors_of(cache: Cache) -> list[TextVectors]:
+def vectors_of(cache: Cache) -> list[CaptionVectors]:
     """The text vectors beside a cache, newest first; those made for an earlier cache of that name are passed over."""
     found = []
-    for path in TextVectors.find(cache.path):
+    for path in CaptionVectors.find(cache.path):
         with contextlib.suppress(MismatchError):
-            found.append(TextVectors.open(path, cache))
+            found.append(CaptionVectors.open(path, cache))
     return found
 
 

@@ -8,8 +8,8 @@ import pytest
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import reduce_images
 from stackgan_cli.errors import DataError, MismatchError
-from stackgan_cli.metrics.agreement import accuracy_facts, agreement, match_outputs
-from stackgan_cli.metrics.sets import CacheSet, GeneratedSet
+from stackgan_cli.metrics.accuracy import accuracy_facts, agreement, match_outputs
+from stackgan_cli.metrics.image_sets import CacheSet, GeneratedSet
 from stackgan_cli.runs import Workspace
 
 LABELS = np.array([0, 2, 1, 2])

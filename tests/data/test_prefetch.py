@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stackgan_cli.data.ahead import Ahead
 from stackgan_cli.data.batch import Batch
 from stackgan_cli.data.feed import Feed
+from stackgan_cli.data.prefetch import Prefetcher
 
 
 class Asked(Feed):
@@ -25,7 +25,7 @@ class Asked(Feed):
 
 def test_batches_are_those_asked_for() -> None:
     feed = Asked()
-    ahead = Ahead(feed)
+    ahead = Prefetcher(feed)
     for step in (0, 1, 2, 6, 7, 3):
         for number in (0, 1, 1):
             assert list(ahead.batch(step, number, 0, 1).images) == [step]
@@ -34,7 +34,7 @@ def test_batches_are_those_asked_for() -> None:
 
 
 def test_a_fault_reaches_who_asks() -> None:
-    ahead = Ahead(Asked())
+    ahead = Prefetcher(Asked())
     ahead.batch(8, 0, 0, 1)
     with pytest.raises(OSError, match="the disk is gone"):
         ahead.batch(9, 0, 0, 1)

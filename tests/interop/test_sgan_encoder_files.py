@@ -11,12 +11,12 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from stackgan_cli.__main__ import main
-from stackgan_cli.config.measures import Classifier as Config
+from stackgan_cli.config.archs import Classifier as Config
 from stackgan_cli.data.sources.mnist import mnist_records
+from stackgan_cli.encoders.classifier import load_classifier
+from stackgan_cli.encoders.extractor import open_extractor
 from stackgan_cli.errors import MismatchError, UsageError
-from stackgan_cli.interop.extractors import open_extractor
-from stackgan_cli.interop.measures import load_classifier
-from stackgan_cli.interop.sgan_encoders import kind_of_encoder, load_npz_encoder
+from stackgan_cli.interop.sgan_encoder import kind_of_encoder, load_npz_encoder
 from stackgan_cli.models.classifier import build_classifier
 
 

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from stackgan_cli.interop.extractors import Extracted, Extractor
-from stackgan_cli.interop.resize import resize
+from stackgan_cli.encoders.extractor import Extracted, Extractor
+from stackgan_cli.encoders.resize import resize
+from stackgan_cli.metrics.image_sets import ImageSet
 from stackgan_cli.metrics.scores import Moments
-from stackgan_cli.metrics.sets import ImageSet
 from stackgan_cli.runtime import World
 
 Pictures = list[np.ndarray] | np.ndarray

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stackgan_cli.config.presets import load_config, preset_names
-from stackgan_cli.training.estimate import estimate
+from stackgan_cli.training.cost import estimate
 
 
 def distinct_models() -> list[str]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stackgan_cli.errors import MismatchError, UsageError
-from stackgan_cli.interop.exported import ExportedNetwork
+from stackgan_cli.interop.torch_export import ExportedNetwork
 
 
 class Small(nn.Module):

@@ -26,14 +26,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stackgan_cli.data.download import Progress
+from stackgan_cli.encoders.classifier import load_classifier
+from stackgan_cli.encoders.extractor_weights import class_names, file_sha256, find_weights, given_weights
+from stackgan_cli.encoders.resize import MODES, resize
 from stackgan_cli.errors import MismatchError, UsageError, did_you_mean
-from stackgan_cli.interop.exported import ExportedNetwork
-from stackgan_cli.interop.extractor_weights import class_names, file_sha256, find_weights, given_weights
-from stackgan_cli.interop.foreign import CheckedNetwork, load_torchscript
-from stackgan_cli.interop.measures import load_classifier
-from stackgan_cli.interop.official import load_official
 from stackgan_cli.interop.published import read_checkpoint
-from stackgan_cli.interop.resize import MODES, resize
+from stackgan_cli.interop.state_dicts import load_official
+from stackgan_cli.interop.torch_export import ExportedNetwork
+from stackgan_cli.interop.torchscript import CheckedNetwork, load_torchscript
 from stackgan_cli.models.classifier import Classifier
 from stackgan_cli.models.inception import FEATURE_DIM, MIN_SIDE, InceptionV3
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stackgan_cli.encoders.resize import MODES, resize
 from stackgan_cli.errors import UsageError
-from stackgan_cli.interop.resize import MODES, resize
 
 SIZES = [(32, 299), (100, 299), (256, 299), (300, 299), (313, 64), (512, 299), (37, 128), (299, 64)]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from stackgan_cli.viz.images import GAP, grid, save_png, to_uint8, wrap
+from stackgan_cli.viz.grids import GAP, grid, save_png, to_uint8, wrap
 
 
 def test_floats_are_scaled_and_clipped() -> None:

@@ -1,4 +1,4 @@
-"""Configurations of the networks that read captions or judge images: text encoder, classifier, visual-semantic similarity. Torch-free."""
+"""Configuration of image classifiers. Torch-free."""
 
 from __future__ import annotations
 
@@ -6,33 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from stackgan_cli.config.base import Frozen, PositiveInt
+from stackgan_cli.config.archs.base import ModelConfig
+from stackgan_cli.config.base import PositiveInt
 
 
-class CharCNNRNN(Frozen):
-    """The char-CNN-RNN text encoder (Reed et al., CVPR 2016) with the image side it is trained against."""
-
-    arch: Literal["char-cnn-rnn"] = "char-cnn-rnn"
-    variant: Literal["cvpr", "icml-flowers", "icml-cub"] = "icml-cub"
-    text_dim: PositiveInt = 1024
-    conv_dims: tuple[PositiveInt, PositiveInt] = (384, 512)
-    rnn_dim: PositiveInt | None = None
-    """Width of the third convolution and of the recurrence; None takes the published width of the variant (256, 512, 512)."""
-    lowercase: bool = True
-    unknown: Literal["zero", "space"] = "zero"
-    image_encoder: Literal["cnn", "googlenet", "features"] = "cnn"
-    image_weights: str | None = None
-    """googlenet: a torchvision state dict (.pth or .safetensors); features: an HDF5 or .npy file of N x views x D."""
-    image_resolution: Literal[32, 64, 128, 224] = 64
-    image_width: PositiveInt = 32
-    """Channels of the small CNN's first layer."""
-    image_scale: Annotated[float, Field(gt=0)] = 1.0
-    """What the small CNN's vectors are multiplied by. Only products of vectors are trained: smaller images make larger captions."""
-    symmetric: bool = True
-    margin: Annotated[float, Field(gt=0)] = 1.0
-
-
-class Classifier(Frozen):
+class Classifier(ModelConfig):
     """A classifier of images, whose features and probabilities score those of generators, and which SGAN inverts.
 
     The papers' inception score takes an Inception-v3 fine-tuned on the 50 test classes of CUB (metrics by StackGAN's authors); their file
@@ -74,31 +52,3 @@ class Classifier(Frozen):
             sides = ", ".join(map(str, self.SIDES))
             raise ValueError(f"resolution: must be one of {sides} for backbone {self.backbone!r}, not {self.resolution}")
         return self
-
-
-class ExtractorFile(Frozen):
-    """An extractor that stays in a file of its own (interop/extractors.py)."""
-
-    arch: Literal["file"] = "file"
-    spec: str
-    """As `evaluate --extractor` takes it: `torchscript:PATH`, `torchvision-inception:PATH`, ..."""
-    sha256: str
-    num_features: PositiveInt
-
-
-class VSSimilarity(Frozen):
-    """Visual-semantic similarity (HDGAN draft, Eq. 5): a joint space for image features of a fixed extractor and text vectors."""
-
-    arch: Literal["vs-similarity"] = "vs-similarity"
-    resolution: Literal[32, 64, 128, 256] = 64
-    """Side of the images that the extractor is shown in training."""
-    text_dim: PositiveInt = 1024
-    joint_dim: PositiveInt = 512
-    margin: Annotated[float, Field(gt=0)] = 0.2
-    extractor: Annotated[Classifier | ExtractorFile, Field(discriminator="arch")] | None = None
-    """None: what `requires.extractor` names. A run's own configuration shows it, and its weights file contains a classifier of ours."""
-
-    @property
-    def conditional(self) -> bool:
-        """It takes captions."""
-        return True

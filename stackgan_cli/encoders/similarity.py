@@ -1,4 +1,4 @@
-"""Trained networks that measure: classifiers and visual-semantic similarities, built from a configuration and read from weights files."""
+"""Visual-semantic similarities: built from a configuration, and read from weights files of ours."""
 
 from __future__ import annotations
 
@@ -7,29 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stackgan_cli.config.measures import Classifier as ClassifierConfig
-from stackgan_cli.config.measures import ExtractorFile
-from stackgan_cli.config.measures import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import ExtractorFile
+from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.encoders.classifier import not_a
+from stackgan_cli.encoders.extractor import open_extractor
 from stackgan_cli.errors import MismatchError
-from stackgan_cli.models.classifier import Classifier, build_classifier
+from stackgan_cli.models.classifier import build_classifier
 from stackgan_cli.models.interface import ImageExtractor
 from stackgan_cli.models.similarity import VSSimilarity
 from stackgan_cli.runs import Weights
-
-
-def load_classifier(path: Path) -> tuple[Weights, Classifier]:
-    """A classifier, fixed and in evaluation mode, and its file's header, where its classes are named.
-
-    Raises UsageError when there is no such file, MismatchError (exit 5) when it is something else.
-    """
-    weights = Weights.open(path)
-    config = weights.config.model
-    if not isinstance(config, ClassifierConfig):
-        raise _another(weights, "classifier")
-    network = build_classifier(config)
-    network.load_state_dict(weights.tensors("classifier"))
-    network.requires_grad_(False).eval()
-    return weights, network
 
 
 def load_similarity(path: Path) -> tuple[Weights, VSSimilarity]:
@@ -40,7 +27,7 @@ def load_similarity(path: Path) -> tuple[Weights, VSSimilarity]:
     weights = Weights.open(path)
     config = weights.config.model
     if not isinstance(config, VSSimilarityConfig):
-        raise _another(weights, "vs-similarity")
+        raise not_a(weights, "vs-similarity")
     network = build_similarity(config)
     network.load_state_dict(weights.tensors("similarity"))
     network.requires_grad_(False).eval()
@@ -88,8 +75,6 @@ class GivenExtractor(ImageExtractor):
         return features
 
     def _open(self, device: torch.device) -> nn.Module:
-        from stackgan_cli.interop.extractors import open_extractor  # which reads classifiers by this file
-
         extractor = open_extractor(self.config.spec, device=device)
         if extractor.sha256 != self.config.sha256:
             raise MismatchError(
@@ -97,11 +82,3 @@ class GivenExtractor(ImageExtractor):
                 where=self.config.spec,
             )
         return extractor
-
-
-def _another(weights: Weights, wanted: str) -> MismatchError:
-    return MismatchError(
-        f"these weights are a {weights.config.model.arch}, and not a {wanted}",
-        where=weights.path,
-        hint=f"train one with `stackgan train --preset {wanted}`",
-    )

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stackgan_cli.config.measures import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
 from stackgan_cli.config.schema import RunConfig, TrainConfig
 from stackgan_cli.data.download import Remote
+from stackgan_cli.encoders import extractor_weights
+from stackgan_cli.encoders.extractor import KINDS, Extractor, open_extractor
+from stackgan_cli.encoders.extractor_weights import PUBLISHED, Published, find_weights
+from stackgan_cli.encoders.resize import resize
 from stackgan_cli.errors import EnvironmentProblem, Exit, MismatchError, UsageError, UserError
-from stackgan_cli.interop import extractor_weights
-from stackgan_cli.interop.extractor_weights import PUBLISHED, Published, find_weights
-from stackgan_cli.interop.extractors import KINDS, Extractor, open_extractor
-from stackgan_cli.interop.resize import resize
 from stackgan_cli.models.classifier import build_classifier
 from stackgan_cli.models.inception import InceptionV3
 from stackgan_cli.runs import write_weights

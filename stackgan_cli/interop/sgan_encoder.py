@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stackgan_cli.config.measures import Classifier as ClassifierConfig
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
 from stackgan_cli.data.sources.cifar10 import CLASSES
 from stackgan_cli.data.sources.labelled import DIGITS
 from stackgan_cli.errors import MismatchError, UsageError

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stackgan_cli.config.measures import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.encoders import char_cnn_rnn
+from stackgan_cli.encoders.extractor_weights import file_sha256
+from stackgan_cli.encoders.similarity import load_similarity
+from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import MismatchError
-from stackgan_cli.interop import encoders
-from stackgan_cli.interop.extractor_weights import file_sha256
-from stackgan_cli.interop.measures import load_similarity
-from stackgan_cli.interop.text_encoder import TextEncoder
 from stackgan_cli.models.image_encoders import SmallCNN
 from stackgan_cli.runs import Weights
 
@@ -59,7 +59,7 @@ class JointSpace:
                 where=path,
                 hint="train one with `stackgan train --preset vs-similarity` and name it with --joint",
             )
-        network = encoders.build_networks(model)["image_encoder"]
+        network = char_cnn_rnn.build_networks(model)["image_encoder"]
         assert isinstance(network, SmallCNN)
         network.load_state_dict(tensors)
         network.to(device).eval().requires_grad_(False)

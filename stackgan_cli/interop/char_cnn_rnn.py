@@ -1,25 +1,19 @@
-"""Text encoders from files: our weights, the published Torch7 networks, state dicts of the PyTorch port; and the networks to train one."""
+"""The published char-CNN-RNN text encoders: Torch7 networks, and state dicts of the PyTorch port."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from stackgan_cli.config.measures import CharCNNRNN as CharCNNRNNConfig
-from stackgan_cli.data.features import read_features
-from stackgan_cli.errors import ConfigError, DataError, MismatchError, UsageError
+from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.errors import DataError, MismatchError, UsageError
 from stackgan_cli.interop.pickles import read_state_dict
 from stackgan_cli.interop.torch7 import Table, TorchObject, TorchTensor, read_t7
 from stackgan_cli.models.char_cnn_rnn import KERNEL, VARIANTS, CharCNNRNN
-from stackgan_cli.models.image_encoders import FrozenGoogLeNet, SmallCNN, StoredFeatures
-from stackgan_cli.runs import Weights
 
 # Places (from 0) of the linear maps among the modules of the published recurrences; each is wrapped in an nn.Sequential.
 _RELU_PLACES = {"i2h": 1, "h2h": 5}
@@ -28,35 +22,20 @@ _CONV_PLACES = {"conv1": 0, "conv2": 3, "conv3": 6}
 _STEPS = {"relu": 8, "gated": 18}
 
 
-def load_text_encoder(path: Path) -> tuple[CharCNNRNNConfig, dict[str, Tensor]]:
-    """The configuration and state dict of a text encoder from a `.t7`, `.pth` or `.safetensors` file.
+def read_char_cnn_rnn(path: Path) -> tuple[CharCNNRNNConfig, dict[str, Tensor]]:
+    """The configuration and state dict of a published text encoder, from a `.t7` or `.pth` file.
 
-    Raises UsageError when there is no such file, DataError when it is damaged, MismatchError when it is not a char-CNN-RNN.
+    Raises DataError when the file is damaged, MismatchError when it is not a char-CNN-RNN, UsageError for a file of another kind.
     """
-    if not path.is_file():
-        raise UsageError("no such file", where=path)
-    if path.suffix == ".safetensors":
-        config, state = _from_weights(path)
-    elif path.suffix == ".t7":
+    if path.suffix == ".t7":
         state = _from_torch7(path)
-        config = infer_config(state, where=path)
     elif path.suffix in (".pth", ".pt"):
         state = {_dotted(key): value.float() for key, value in read_state_dict(path).items()}
-        config = infer_config(state, where=path)
     else:
         raise UsageError(f"text encoders are read from .safetensors, .t7 and .pth files, not {path.suffix!r}", where=path)
-    _check_shapes(config, state, path)
+    config = infer_config(state, where=path)
+    check_shapes(config, state, path)
     return config, state
-
-
-def encoder_hash(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) over names, shapes and float32 values in order of name: equal weights have equal hashes however they were stored."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().to("cpu", torch.float32).contiguous()
-        digest.update(f"{name}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.numpy().astype("<f4", copy=False).tobytes())
-    return digest.hexdigest()
 
 
 def infer_config(state: Mapping[str, Tensor], *, where: object = "") -> CharCNNRNNConfig:
@@ -73,70 +52,14 @@ def infer_config(state: Mapping[str, Tensor], *, where: object = "") -> CharCNNR
     return CharCNNRNNConfig.model_validate({"variant": variant, "text_dim": text_dim, "conv_dims": (conv1, conv2), "rnn_dim": dim})
 
 
-def build_networks(config: CharCNNRNNConfig) -> dict[str, nn.Module]:
-    """`text_encoder`, and the `image_encoder` it is trained against. Raises ConfigError when that one's file does not suit."""
-    text = CharCNNRNN(config.variant, text_dim=config.text_dim, conv_dims=config.conv_dims, rnn_dim=config.rnn_dim)
-    return {"text_encoder": text, "image_encoder": _image_encoder(config)}
-
-
-def _image_encoder(config: CharCNNRNNConfig) -> nn.Module:
-    if config.image_encoder == "cnn":
-        return SmallCNN(config.image_resolution, config.image_width, config.text_dim, config.image_scale)
-    if config.image_weights is None:
-        raise ConfigError(
-            f"image_encoder {config.image_encoder!r} needs a file", where="model.image_weights", hint="or use model.image_encoder=cnn"
-        )
-    path = Path(config.image_weights).expanduser()
-    encoder: nn.Module
-    if config.image_encoder == "features":
-        encoder = StoredFeatures(read_features(path))
-        dim = encoder.features.shape[-1]
-    else:
-        encoder, dim = FrozenGoogLeNet(), FrozenGoogLeNet.DIM
-        _load_googlenet(encoder, path)
-    if dim != config.text_dim:
-        raise ConfigError(
-            f"the image features are {dim} wide, and the text vectors {config.text_dim}", where="model.text_dim", hint=f"use {dim}"
-        )
-    return encoder
-
-
-def _load_googlenet(encoder: FrozenGoogLeNet, path: Path) -> None:
-    if path.suffix == ".safetensors":
-        try:
-            state = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise DataError(f"not a readable safetensors file ({error})", where=path) from None
-    else:
-        state = read_state_dict(path)
-    wanted = encoder.network.state_dict()
-    wrong = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
-    if wrong:
-        raise MismatchError(f"not the weights of torchvision's googlenet: {wrong[0]!r} is missing or of another shape", where=path)
-    if not next(encoder.parameters()).is_meta:
-        encoder.network.load_state_dict({key: state[key] for key in wanted})
-
-
-def _from_weights(path: Path) -> tuple[CharCNNRNNConfig, dict[str, Tensor]]:
-    """From a file of ours: a trained encoder, or a text-to-image model that carries one."""
-    weights = Weights.open(path)
-    config = weights.config.model
-    if not isinstance(config, CharCNNRNNConfig):
-        if weights.text_encoder is None or "config" not in weights.text_encoder:
-            raise MismatchError(
-                "this weights file carries no text encoder", where=path, hint="give the file of the encoder it was trained with"
-            )
-        config = CharCNNRNNConfig.model_validate(weights.text_encoder["config"])
-    return config, weights.tensors("text_encoder")
-
-
 def _dotted(key: str) -> str:
     """The port's first release wrote `rnn_i2h_weight` for `rnn.i2h.weight`."""
     match = re.fullmatch(r"(rnn_)?(\w+)_(weight|bias)", key)
     return f"{'rnn.' if match[1] else ''}{match[2]}.{match[3]}" if match else key
 
 
-def _check_shapes(config: CharCNNRNNConfig, state: Mapping[str, Tensor], path: Path) -> None:
+def check_shapes(config: CharCNNRNNConfig, state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise MismatchError unless `state` has the tensors of the network of `config`."""
     with torch.device("meta"):
         wanted = CharCNNRNN(config.variant, text_dim=config.text_dim, conv_dims=config.conv_dims, rnn_dim=config.rnn_dim).state_dict()
     for key in sorted(wanted.keys() | state.keys()):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from stackgan_cli.config.measures import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
 from stackgan_cli.config.schema import RunConfig, TrainConfig
-from stackgan_cli.errors import MismatchError
-from stackgan_cli.interop.encoders import encoder_hash, load_text_encoder
+from stackgan_cli.errors import MismatchError, UsageError
+from stackgan_cli.interop.char_cnn_rnn import check_shapes, read_char_cnn_rnn
 from stackgan_cli.models.char_cnn_rnn import CharCNNRNN
 from stackgan_cli.runs import Weights, write_weights
-from stackgan_cli.text.encode import encode_captions
+from stackgan_cli.text.encoding import encode_captions
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """`hash` is that of the tensors (interop/encoders.py): equal hashes give equal vectors."""
+    """`hash` is that of the tensors (`encoder_hash`): equal hashes give equal vectors."""
 
     config: CharCNNRNNConfig
     network: CharCNNRNN
@@ -89,3 +90,40 @@ class TextEncoder:
             device=device,
             progress=progress,
         )
+
+
+def load_text_encoder(path: Path) -> tuple[CharCNNRNNConfig, dict[str, torch.Tensor]]:
+    """The configuration and state dict of a text encoder from a `.safetensors` file of ours, a `.t7` or a `.pth` file.
+
+    Raises UsageError when there is no such file, DataError when it is damaged, MismatchError when it is not a char-CNN-RNN.
+    """
+    if not path.is_file():
+        raise UsageError("no such file", where=path)
+    if path.suffix != ".safetensors":
+        return read_char_cnn_rnn(path)
+    config, state = _from_weights(path)
+    check_shapes(config, state, path)
+    return config, state
+
+
+def _from_weights(path: Path) -> tuple[CharCNNRNNConfig, dict[str, torch.Tensor]]:
+    """From a file of ours: a trained encoder, or a text-to-image model that carries one."""
+    weights = Weights.open(path)
+    config = weights.config.model
+    if not isinstance(config, CharCNNRNNConfig):
+        if weights.text_encoder is None or "config" not in weights.text_encoder:
+            raise MismatchError(
+                "this weights file carries no text encoder", where=path, hint="give the file of the encoder it was trained with"
+            )
+        config = CharCNNRNNConfig.model_validate(weights.text_encoder["config"])
+    return config, weights.tensors("text_encoder")
+
+
+def encoder_hash(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 (hex) over names, shapes and float32 values in order of name: equal weights have equal hashes however they were stored."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.numpy().astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()

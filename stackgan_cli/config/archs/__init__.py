@@ -1,0 +1,42 @@
+"""One configuration model per architecture, told apart by `arch`. Torch-free. A new one is a file here and a line in `CONFIGS`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Union
+
+from pydantic import Field
+
+from stackgan_cli.config.archs.base import Conditioning, ImageModelConfig, ModelConfig
+from stackgan_cli.config.archs.char_cnn_rnn import CharCNNRNN
+from stackgan_cli.config.archs.classifier import Classifier
+from stackgan_cli.config.archs.hdgan import HDGAN
+from stackgan_cli.config.archs.sgan import SGAN
+from stackgan_cli.config.archs.similarity import ExtractorFile, VSSimilarity
+from stackgan_cli.config.archs.stacked import StackedConfig
+from stackgan_cli.config.archs.stackgan_v1 import StackGANv1
+from stackgan_cli.config.archs.stackgan_v2 import StackGANv2
+
+CONFIGS: tuple[type[ModelConfig], ...] = (StackGANv1, StackGANv2, HDGAN, SGAN, CharCNNRNN, Classifier, VSSimilarity)
+"""The table of architectures, as `registry.ARCHS` has them."""
+
+if TYPE_CHECKING:
+    ArchConfig = ModelConfig
+else:
+    ArchConfig = Annotated[Union[CONFIGS], Field(discriminator="arch")]  # noqa: UP007 - a union of a table
+
+__all__ = [
+    "CONFIGS",
+    "HDGAN",
+    "SGAN",
+    "ArchConfig",
+    "CharCNNRNN",
+    "Classifier",
+    "Conditioning",
+    "ExtractorFile",
+    "ImageModelConfig",
+    "ModelConfig",
+    "StackGANv1",
+    "StackGANv2",
+    "StackedConfig",
+    "VSSimilarity",
+]

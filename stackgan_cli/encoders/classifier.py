@@ -1,0 +1,34 @@
+"""Trained classifiers, read from weights files of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stackgan_cli.config.archs import Classifier as ClassifierConfig
+from stackgan_cli.errors import MismatchError
+from stackgan_cli.models.classifier import Classifier, build_classifier
+from stackgan_cli.runs import Weights
+
+
+def load_classifier(path: Path) -> tuple[Weights, Classifier]:
+    """A classifier, fixed and in evaluation mode, and its file's header, where its classes are named.
+
+    Raises UsageError when there is no such file, MismatchError (exit 5) when it is something else.
+    """
+    weights = Weights.open(path)
+    config = weights.config.model
+    if not isinstance(config, ClassifierConfig):
+        raise not_a(weights, "classifier")
+    network = build_classifier(config)
+    network.load_state_dict(weights.tensors("classifier"))
+    network.requires_grad_(False).eval()
+    return weights, network
+
+
+def not_a(weights: Weights, wanted: str) -> MismatchError:
+    """The error for weights of another architecture than the one that is wanted."""
+    return MismatchError(
+        f"these weights are a {weights.config.model.arch}, and not a {wanted}",
+        where=weights.path,
+        hint=f"train one with `stackgan train --preset {wanted}`",
+    )
