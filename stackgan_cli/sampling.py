@@ -186,7 +186,7 @@ class Sampler:
         model, text = self.weights.config.model, None
         if self.num_classes is not None:
             text = torch.zeros(1, dtype=torch.int64)
-        elif getattr(model, "conditional", False):
+        elif getattr(model, "conditioning", "none") == "text":
             text = torch.zeros(1, getattr(model, "text_dim", 0))
         return sorted(render(self.generator, text, [0], device=self.device))
 

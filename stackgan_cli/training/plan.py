@@ -33,7 +33,8 @@ def plan(config: RunConfig, workspace: Workspace) -> list[Prerequisite]:
     """
     cache = Cache.open(workspace.cache_path(config.data.cache))
     requires, missing = config.requires, []
-    text_dim = getattr(config.model, "text_dim", None) if getattr(config.model, "conditional", False) else None
+    reads = config.model.arch == "vs-similarity" or getattr(config.model, "conditioning", "none") == "text"
+    text_dim = getattr(config.model, "text_dim", None) if reads else None
     if text_dim is not None and find_vectors(config, cache, workspace) is None:
         if requires.text_encoder is not None and encoder_weights(requires.text_encoder, config, workspace) is None:
             missing.append(_training("text-encoder", requires.text_encoder, config, cache, {"text_dim": text_dim}))
