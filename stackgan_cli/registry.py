@@ -1,17 +1,20 @@
-"""The architectures, in one hand-written table. A new one is a config class, a model file, a line here and a preset."""
+"""The architectures, in one hand-written table. A new one is a configuration, a model file, a row here and a preset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from stackgan_cli import starting
 from stackgan_cli.config.archs import HDGAN, SGAN, CharCNNRNN, Classifier, ModelConfig, StackGANv1, StackGANv2, VSSimilarity
 from stackgan_cli.encoders import char_cnn_rnn, similarity
 from stackgan_cli.errors import ConfigError, did_you_mean
+from stackgan_cli.interop import published
+from stackgan_cli.interop.published import State
 from stackgan_cli.models import classifier, hdgan, sgan, stackgan_v1, stackgan_v2
 from stackgan_cli.objectives.base import Objective
 from stackgan_cli.objectives.classification import ClassificationObjective
@@ -21,27 +24,100 @@ from stackgan_cli.objectives.retrieval import RetrievalObjective
 from stackgan_cli.objectives.similarity import SimilarityObjective
 from stackgan_cli.objectives.stacked import StackedObjective
 from stackgan_cli.runs import Weights
+from stackgan_cli.starting import Requirements, Sources
 
 
 @dataclass(frozen=True)
 class ArchSpec:
-    """`build(config)` makes the networks by name (`generator`, `discriminator`, ...); `objective(config, networks)` their game."""
+    """One architecture. Everything that is special about it is a field of its row; nothing else asks which one it has to do with."""
 
     name: str
     config: type[ModelConfig]
     build: Callable[[Any], dict[str, nn.Module]]
+    """Configuration to networks by name (`generator`, `discriminator`, ...), with random weights."""
     objective: Callable[[Any, dict[str, nn.Module]], Objective]
+    """Configuration and networks to the game that trains them."""
     paper: str
+    requirements: Callable[[Any], Requirements] = starting.of_images
+    """What has to exist before a run can start."""
+    complete: Callable[[Any, Sources], dict[str, Any]] = starting.complete_nothing
+    """Values of the keys that a configuration may leave open."""
+    initialise: Callable[[dict[str, nn.Module], Any, Sources], dict[str, str]] = starting.from_nothing
+    """Put the weights that a run starts from into its networks; returns what they were, by kind, for `inputs.json`."""
+    final_score: str | None = None
+    """The measure of metrics/held_out.py that is taken of a finished run."""
+    export: Callable[[Any, Mapping[str, State], int], dict[str, dict[str, Tensor]]] | None = None
+    """Configuration, state dicts by network and step to files in the published layout; None where nothing was published."""
 
 
 ARCHS: tuple[ArchSpec, ...] = (
-    ArchSpec("stackgan-v1", StackGANv1, stackgan_v1.build_networks, MatchingObjective, "StackGAN++ (arXiv 1710.10916) section 3"),
-    ArchSpec("stackgan-v2", StackGANv2, stackgan_v2.build_networks, StackedObjective, "StackGAN++ (arXiv 1710.10916) section 4"),
-    ArchSpec("hdgan", HDGAN, hdgan.build_networks, StackedObjective, "HDGAN (CVPR 2018 draft) section 3"),
-    ArchSpec("sgan", SGAN, sgan.build_networks, InvertingObjective, "SGAN (Huang et al., CVPR 2017), poster"),
-    ArchSpec("char-cnn-rnn", CharCNNRNN, char_cnn_rnn.build_networks, RetrievalObjective, "Reed et al., CVPR 2016 (arXiv 1605.05395)"),
-    ArchSpec("classifier", Classifier, classifier.build_networks, ClassificationObjective, "StackGAN++ (arXiv 1710.10916) section 6"),
-    ArchSpec("vs-similarity", VSSimilarity, similarity.build_networks, SimilarityObjective, "HDGAN (CVPR 2018 draft) Eq. 5"),
+    ArchSpec(
+        "stackgan-v1",
+        StackGANv1,
+        stackgan_v1.build_networks,
+        MatchingObjective,
+        "StackGAN++ (arXiv 1710.10916) section 4",
+        initialise=starting.from_stage1,
+        export=published.export_stackgan_v1,
+    ),
+    ArchSpec(
+        "stackgan-v2",
+        StackGANv2,
+        stackgan_v2.build_networks,
+        StackedObjective,
+        "StackGAN++ (arXiv 1710.10916) section 5",
+        export=published.export_stackgan_v2,
+    ),
+    ArchSpec(
+        "hdgan",
+        HDGAN,
+        hdgan.build_networks,
+        StackedObjective,
+        "HDGAN (CVPR 2018 draft) section 3",
+        initialise=starting.from_stage1,
+        export=published.export_hdgan,
+    ),
+    ArchSpec(
+        "sgan",
+        SGAN,
+        sgan.build_networks,
+        InvertingObjective,
+        "SGAN (Huang et al., CVPR 2017), poster",
+        requirements=starting.of_sgan,
+        complete=starting.complete_sgan,
+        initialise=starting.from_encoder,
+    ),
+    ArchSpec(
+        "char-cnn-rnn",
+        CharCNNRNN,
+        char_cnn_rnn.build_networks,
+        RetrievalObjective,
+        "Reed et al., CVPR 2016 (arXiv 1605.05395)",
+        requirements=starting.of_text_encoder,
+        final_score="zero-shot",
+    ),
+    ArchSpec(
+        "classifier",
+        Classifier,
+        classifier.build_networks,
+        ClassificationObjective,
+        "StackGAN++ (arXiv 1710.10916) section 6",
+        requirements=starting.of_classifier,
+        complete=starting.complete_classifier,
+        initialise=starting.from_inception,
+        final_score="accuracy",
+    ),
+    ArchSpec(
+        "vs-similarity",
+        VSSimilarity,
+        similarity.build_networks,
+        SimilarityObjective,
+        "HDGAN (CVPR 2018 draft) Eq. 5",
+        requirements=starting.of_similarity,
+        complete=starting.complete_similarity,
+        initialise=starting.from_classifier,
+        final_score="vs-ranking",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""The workspace (caches and runs), a run's folder, its weights and its resumable state.
+"""A run's folder, its weights and its resumable state.
 
     runs/NAME/  config.yaml  environment.json  log.jsonl  metrics.jsonl  samples/  weights/  state/
 
@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,100 +26,11 @@ from torch import Tensor
 from stackgan_cli import __version__
 from stackgan_cli.config.presets import diff, dump, load_config
 from stackgan_cli.config.schema import RunConfig
-from stackgan_cli.errors import DataError, MismatchError, UsageError, did_you_mean
+from stackgan_cli.errors import DataError, MismatchError, UsageError
 from stackgan_cli.files import replacing, write_json, write_text
 
 WEIGHTS_FORMAT = "stackgan-weights-1"
 STATE_FORMAT = "stackgan-state-1"
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """The folder that holds `caches/` and `runs/`."""
-
-    root: Path
-
-    @classmethod
-    def locate(cls, root: Path | None = None) -> Workspace:
-        """`root`, else $STACKGAN_HOME, else the current folder."""
-        return cls(Path(root or os.environ.get("STACKGAN_HOME") or ".").expanduser())
-
-    @property
-    def caches(self) -> Path:
-        return self.root / "caches"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"
-
-    @property
-    def encoders(self) -> Path:
-        return self.root / "encoders"
-
-    @property
-    def extractors(self) -> Path:
-        """Where published weights of extractors are kept."""
-        return self.root / "extractors"
-
-    def encoder_path(self, encoder_hash: str) -> Path:
-        """Where the text encoder of this hash is kept, so that runs trained on its vectors can carry it."""
-        return self.encoders / f"{encoder_hash[:8]}.safetensors"
-
-    def cache_names(self) -> list[str]:
-        """Names of the prepared caches (text vectors, which are their siblings, left out), newest first."""
-        paths = [path for path in self.caches.glob("*.h5") if "." not in path.stem]
-        return [path.stem for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)]
-
-    def cache_path_for(self, name: str) -> Path:
-        """Where the cache called `name` belongs, whether it is there or not."""
-        return self.caches / f"{name}.h5"
-
-    def cache_path(self, name: str) -> Path:
-        """The cache called `name`, or at the path `name`. Raises DataError, telling what is there, when it is absent."""
-        path = Path(name).expanduser()
-        if path.suffix == ".h5" or len(path.parts) > 1:
-            if path.is_file():
-                return path
-            raise DataError("no such cache", where=path, hint="stackgan prepare --help")
-        path = self.cache_path_for(name)
-        if path.is_file():
-            return path
-        there = self.cache_names()
-        if there:
-            raise DataError(
-                f"the cache {name!r} has not been prepared; {', '.join(there)} {'is' if len(there) == 1 else 'are'} there",
-                where=self.caches,
-                hint=f"stackgan prepare {name}, or use what is there with data.cache={there[0]}",
-            )
-        raise DataError(f"the cache {name!r} has not been prepared", where=self.caches, hint=f"stackgan prepare {name}")
-
-    def run_names(self) -> list[str]:
-        """Names of the runs, newest first."""
-        paths = [path.parent for path in self.runs.glob("*/config.yaml")]
-        return [path.name for path in sorted(paths, key=_touched, reverse=True)]
-
-    def find_run(self, name: str) -> Run:
-        """The run called `name`, or in the folder `name`. Raises UsageError with a suggestion."""
-        for folder in (self.runs / name, Path(name).expanduser()):
-            if (folder / "config.yaml").is_file():
-                return Run(folder)
-        names = self.run_names()
-        hint = f"runs here: {', '.join(names)}" if names else "no runs here yet: stackgan train --preset demo-stage1"
-        raise UsageError(f"no run called {name!r}{did_you_mean(name, names)}", where=self.runs, hint=hint)
-
-    def newest_run(self, arch: str | None = None, *, draws: bool = False) -> Run | None:
-        """The newest run that has weights and is of an architecture, or (with `draws`) makes images."""
-        for name in self.run_names():
-            run = Run(self.runs / name)
-            model = run.config.model
-            if run.latest_weights() and (model.GENERATES_IMAGES or not draws) and arch in (None, model.arch):
-                return run
-        return None
-
-
-def _touched(folder: Path) -> float:
-    latest = folder / "weights" / "latest.safetensors"
-    return (latest if latest.exists() else folder / "config.yaml").stat().st_mtime
 
 
 def environment() -> dict[str, Any]:
@@ -316,6 +227,8 @@ class Weights:
     """`{"hash", "config"}`; the tensors of the encoder are under `text_encoder.` when they are in the file."""
     classes: tuple[str, ...] | None = None
     """What the outputs of a classifier stand for, in order."""
+    _file: Any = field(default=None, repr=False, compare=False)
+    """The open file. It is opened once: whatever is saved under its name meanwhile, header and tensors belong together."""
 
     @classmethod
     def open(cls, path: Path) -> Weights:
@@ -323,8 +236,8 @@ class Weights:
         if not path.is_file():
             raise UsageError("no such weights file", where=path)
         try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
+            file = safe_open(path, "pt")
+            metadata = file.metadata() or {}
         except SafetensorError as error:
             raise MismatchError(
                 f"not a readable safetensors file ({error})", where=path, hint="published checkpoints are converted with `stackgan import`"
@@ -345,9 +258,14 @@ class Weights:
                 hint=f"it was written by another version of stackgan; this one is {__version__}",
             ) from None
         classes = header.get("classes")  # absent before classifiers came
-        return cls(path, config, header["step"], header["text_encoder"], None if classes is None else tuple(classes))
+        return cls(path, config, header["step"], header["text_encoder"], None if classes is None else tuple(classes), file)
+
+    @property
+    def label(self) -> str:
+        """What `inputs.json` calls these weights: the run they belong to, and the step."""
+        return f"{self.path.parent.parent.name} at step {self.step}"
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under `prefix.`, without it."""
-        with safe_open(self.path, "pt") as file:
-            return {key[len(prefix) + 1 :]: file.get_tensor(key) for key in file.keys() if key.startswith(f"{prefix}.")}  # noqa: SIM118
+        names = [key for key in self._file.keys() if key.startswith(f"{prefix}.")]  # noqa: SIM118 - not a mapping
+        return {name[len(prefix) + 1 :]: self._file.get_tensor(name) for name in names}

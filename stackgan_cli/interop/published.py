@@ -211,20 +211,30 @@ def _complete(name: str, network: nn.Module, state: State, where: object) -> dic
     return {f"{name}.{key}": value for key, value in {**absent, **state}.items()}
 
 
-def exported(model: Model, networks: Mapping[str, State], step: int) -> dict[str, dict[str, Tensor]]:
-    """File names and state dicts in the published layout. Raises MismatchError when there is none for this configuration."""
-    if isinstance(model, StackGANv1) and model.variant != "pytorch":
+def export_stackgan_v1(model: StackGANv1, networks: Mapping[str, State], step: int) -> dict[str, dict[str, Tensor]]:
+    """Files of the PyTorch code. Raises MismatchError for another variant."""
+    if model.variant != "pytorch":
         raise MismatchError(f"the {model.variant!r} variant of StackGAN-v1 has no published PyTorch layout", where="model.variant")
-    if isinstance(model, StackGANv2) and (model.condition == "class" or model.discriminators > 1):
+    generator, others = _split(networks)
+    return {f"netG_epoch_{step}.pth": generator} | ({"netD_epoch_last.pth": others[0]} if others else {})
+
+
+def export_stackgan_v2(model: StackGANv2, networks: Mapping[str, State], step: int) -> dict[str, dict[str, Tensor]]:
+    """Files of the released code, a discriminator per scale. Raises MismatchError for configurations that were never published."""
+    if model.condition == "class" or model.discriminators > 1:
         raise MismatchError("this configuration of StackGAN-v2 was never published, and has no layout", where="model")
-    generator = dict(networks["generator"])
-    others = [dict(state) for name, state in networks.items() if name != "generator"]
-    match model:
-        case StackGANv1():
-            return {f"netG_epoch_{step}.pth": generator} | ({"netD_epoch_last.pth": others[0]} if others else {})
-        case StackGANv2():
-            files = {f"netG_{step}.pth": generator} | {f"netD{i}.pth": state for i, state in enumerate(others)}
-            return {file: {f"module.{key}": value for key, value in state.items()} for file, state in files.items()}
-        case HDGAN():
-            together = {key: value for state in others for key, value in state.items()}
-            return {f"G_epoch_{step}.pth": generator} | ({f"D_epoch_{step}.pth": together} if others else {})
+    generator, others = _split(networks)
+    files = {f"netG_{step}.pth": generator} | {f"netD{i}.pth": state for i, state in enumerate(others)}
+    return {file: {f"module.{key}": value for key, value in state.items()} for file, state in files.items()}
+
+
+def export_hdgan(model: HDGAN, networks: Mapping[str, State], step: int) -> dict[str, dict[str, Tensor]]:
+    """Files of the released code: one discriminator holds the names of all scales."""
+    generator, others = _split(networks)
+    together = {key: value for state in others for key, value in state.items()}
+    return {f"G_epoch_{step}.pth": generator} | ({f"D_epoch_{step}.pth": together} if others else {})
+
+
+def _split(networks: Mapping[str, State]) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
+    """The generator, and the discriminators in their order."""
+    return dict(networks["generator"]), [dict(state) for name, state in networks.items() if name != "generator"]

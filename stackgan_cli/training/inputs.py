@@ -1,38 +1,223 @@
-"""What a configuration requires, and what it leaves open: text vectors, runs of other presets, labels, classifiers and encoders."""
+"""What a run is made from: the cache, caption vectors, text encoder, Stage-I, classifier and labels that its configuration names.
+
+They are found and opened here, each once, and handed on as `ResolvedInputs`; nothing else looks for them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from stackgan_cli.config.archs import SGAN, ExtractorFile
+import numpy as np
+from torch import Tensor
+
+from stackgan_cli import registry
 from stackgan_cli.config.archs import Classifier as ClassifierConfig
-from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.config.archs import ExtractorFile
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
+from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.caption_vectors import CaptionVectors
+from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.labels import Labels, read_labels
+from stackgan_cli.encoders.classifier import load_classifier
 from stackgan_cli.encoders.extractor import KINDS, open_extractor
+from stackgan_cli.encoders.extractor_weights import PUBLISHED, find_weights, given_weights
 from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import DataError, MismatchError
-from stackgan_cli.runs import Run, Weights, Workspace
+from stackgan_cli.models.classifier import Classifier
+from stackgan_cli.runs import Run, Weights
+from stackgan_cli.starting import Requirements
+from stackgan_cli.workspace import Workspace
+
+IMAGES_AT_ONCE = 256
 
 
-def find_vectors(config: RunConfig, cache: Cache, workspace: Workspace) -> CaptionVectors | None:
-    """The text vectors to train on: those of the required encoder, else the newest of the right width; None when there are none."""
-    width = getattr(config.model, "text_dim", None)
-    found = [vectors for vectors in vectors_of(cache) if vectors.vectors.shape[1] == width]
-    wanted = encoder_weights(config.requires.text_encoder, config, workspace)
-    if wanted is not None:
-        digest = TextEncoder.load(wanted).hash
-        return next((vectors for vectors in found if vectors.encoder_hash == digest), None)
-    return found[0] if found else None
+class ResolvedInputs:
+    """The inputs of one configuration, each opened when it is first asked for, and then kept.
+
+    `config` leaves nothing open, so that a weights file can be rebuilt from its own header. Inputs that have not been made yet are None
+    (training/plan.py says what to make). Raises DataError for the cache, MismatchError (exit 5) for inputs that do not belong together,
+    EnvironmentProblem for an extractor that cannot be downloaded, or not without `fetch`.
+    """
+
+    def __init__(self, config: RunConfig, workspace: Workspace, *, fetch: bool = True) -> None:
+        self.workspace, self.fetch = workspace, fetch
+        self.config = config
+        self.cache: Cache = workspace.open_cache(config.data.cache)
+        spec = registry.find(config.model.arch)
+        self.requirements: Requirements = spec.requirements(config.model)
+        found = spec.complete(config.model, self)
+        if found:
+            self.config = config.model_copy(update={"model": config.model.model_copy(update=found)})
+            self.requirements = spec.requirements(self.config.model)
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Whether the cache has the classes, or the labels, that the model is made for."""
+        classes, cache = self.requirements.classes, self.cache
+        if classes is not None:
+            if (cache.class_ids < 0).any():
+                raise DataError("some images have no class", where=cache.path, hint="use model.condition=text or none")
+            if cache.class_ids.max() >= classes:
+                found = int(cache.class_ids.max()) + 1
+                raise DataError(f"has {found} classes, and the model {classes}", where=cache.path, hint=f"model.num_classes={found}")
+        wanted = self.requirements.num_labels
+        if self.labels is not None and wanted not in (None, len(self.labels.names)):
+            count = len(self.labels.names)
+            needs_classifier = self.requirements.classifier
+            raise DataError(
+                f"the {self.config.data.split!r} split has {count} labels ({self.requirements.label}), and the model {wanted}",
+                where=cache.path,
+                hint="name an encoder of this dataset in requires.extractor"
+                if needs_classifier
+                else f"model.num_classes={count}, or null for as many as there are",
+            )
+
+    # -- images and their labels ----------------------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows of the split that is trained on."""
+        return self.cache.rows(self.config.data.split)
+
+    @property
+    def trained_rows(self) -> np.ndarray | None:
+        """Rows to train on, where some of the split are held out; None for the whole split."""
+        return self.labels.trained if self.requirements.holds_out and self.labels is not None else None
+
+    @cached_property
+    def labels(self) -> Labels | None:
+        """What a classifier is trained to tell apart, or SGAN to generate."""
+        label = self.requirements.label
+        return None if label is None else read_labels(self.cache, label, self.config.data.split)
+
+    def images(self, side: int, rows: np.ndarray | None = None) -> Iterator[Tensor]:
+        """Centre crops (B, 3, side, side) in [-1, 1] of images of the cache; `rows` None: those that are trained on."""
+        if rows is None:
+            rows = self.rows if self.trained_rows is None else self.trained_rows
+        data = self.config.data
+        needs = Needs(images=(side,), text=False)
+        feed = Feed(self.cache, needs, batch_size=len(rows), rows=rows, whole=data.whole, residency="mmap")
+        for part in np.array_split(np.arange(len(rows)), len(rows) // IMAGES_AT_ONCE + 1):
+            yield feed.images(part)[side]
+
+    # -- captions -------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def encoder_file(self) -> Path | None:
+        """The file of the text encoder: the one that `requires.text_encoder` names, else the Stage-I's weights that carry their own."""
+        named = self._weights_of(self.config.requires.text_encoder)
+        if named is not None or self.requirements.text_dim is None or self.stage1 is None:
+            return named
+        inside = self.stage1.text_encoder is not None and "config" in self.stage1.text_encoder
+        return self.stage1.path if inside else None
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder | None:
+        """The text encoder; without a file of its own, the one that the workspace keeps of the caption vectors. None when unknown."""
+        if self.requirements.text_dim is None:
+            return None
+        if self.encoder_file is not None:
+            if self.stage1 is not None and self.encoder_file == self.stage1.path:
+                return TextEncoder.inside(self.stage1)
+            encoder = TextEncoder.load(self.encoder_file)
+            self._check_stage1(encoder.hash)
+            return encoder
+        if self.vectors is None:
+            return None
+        kept = self.workspace.encoder_path(self.vectors.encoder_hash)
+        return TextEncoder.load(kept) if kept.is_file() else None
+
+    @cached_property
+    def vectors(self) -> CaptionVectors | None:
+        """Caption vectors: those of the encoder, else of the one that Stage-I was trained with, else the newest of the right size."""
+        width = self.requirements.text_dim
+        if width is None:
+            return None
+        found = [vectors for vectors in vectors_of(self.cache) if vectors.vectors.shape[1] == width]
+        wanted = self.stage1_encoder_hash if self.encoder_file is None else self._loaded_hash
+        return next((vectors for vectors in found if wanted in (None, vectors.encoder_hash)), None)
+
+    @property
+    def _loaded_hash(self) -> str:
+        assert self.text_encoder is not None
+        return self.text_encoder.hash
+
+    @property
+    def stage1_encoder_hash(self) -> str | None:
+        """The hash of the text encoder that Stage-I was trained with; None where it is not known, or there is no Stage-I."""
+        known = None if self.stage1 is None or self.stage1.text_encoder is None else str(self.stage1.text_encoder["hash"])
+        return None if known == "unknown" else known
+
+    def _check_stage1(self, encoder_hash: str) -> None:
+        theirs = self.stage1_encoder_hash
+        if theirs is not None and theirs != encoder_hash:
+            assert self.stage1 is not None
+            raise MismatchError(
+                f"Stage-I was trained with text encoder {theirs[:8]}, and requires.text_encoder is {encoder_hash[:8]}",
+                where=self.stage1.path,
+                hint=f"use its encoder, requires.text_encoder={self.stage1.path}, or train a Stage-I with this one",
+            )
+
+    # -- trained networks -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def stage1(self) -> Weights | None:
+        """The weights of the Stage-I that `requires.stage1` names."""
+        path = self._weights_of(self.config.requires.stage1)
+        return None if path is None else Weights.open(path)
+
+    @cached_property
+    def classifier(self) -> tuple[Weights, Classifier] | None:
+        """The classifier that `requires.extractor` names; None where it names another kind of extractor."""
+        if not self.requirements.classifier or self.names_extractor:
+            return None
+        path = self._weights_of(self.config.requires.extractor)
+        return None if path is None else load_classifier(path)
+
+    @property
+    def names_extractor(self) -> bool:
+        """Whether `requires.extractor` names an extractor as `evaluate` takes it, which nothing has to be trained for."""
+        return (self.config.requires.extractor or "").partition(":")[0] in KINDS
+
+    def classifier_config(self) -> ClassifierConfig:
+        """That of the classifier that `requires.extractor` names, or of the one that its preset will make. Raises MismatchError."""
+        wanted = self.config.requires.extractor
+        if wanted is None:
+            hint = "stackgan presets ls classifier and sgan-encoder show some to train"
+            raise MismatchError("no classifier is named", where="requires.extractor", hint=hint)
+        if self.classifier is not None:
+            found = self.classifier[0].config
+        elif wanted in preset_names():
+            preset = load_config(wanted, [], {"data": {"cache": self.config.data.cache}})
+            found = ResolvedInputs(preset, self.workspace, fetch=self.fetch).config
+        else:
+            raise no_extractor(wanted)
+        return as_classifier(found, wanted)
+
+    def extractor_config(self) -> ClassifierConfig | ExtractorFile:
+        """The same, where any extractor will do. Raises MismatchError, or EnvironmentProblem when it cannot be downloaded."""
+        wanted = self.config.requires.extractor
+        if wanted is None or not self.names_extractor:
+            return self.classifier_config()
+        extractor = open_extractor(wanted, weights_folder=self.workspace.extractors, offline=None if self.fetch else True)
+        spec = f"{wanted.partition(':')[0]}:{extractor.path.resolve()}"
+        return ExtractorFile(spec=spec, sha256=extractor.sha256, num_features=extractor.feature_dim)
+
+    def inception(self, name: str) -> Path:
+        """The file of an Inception-v3, published under that name or at that path. Raises EnvironmentProblem or UsageError."""
+        return find_weights(name, self.workspace.extractors) if name in PUBLISHED else given_weights(Path(name))
+
+    def _weights_of(self, requirement: str | None) -> Path | None:
+        return weights_of(requirement, self.config.data.cache, self.workspace)
 
 
 def vectors_of(cache: Cache) -> list[CaptionVectors]:
-    """The text vectors beside a cache, newest first; those made for an earlier cache of that name are passed over."""
+    """The caption vectors beside a cache, newest first; those made for an earlier cache of that name are passed over."""
     found = []
     for path in CaptionVectors.find(cache.path):
         with contextlib.suppress(MismatchError):
@@ -40,14 +225,14 @@ def vectors_of(cache: Cache) -> list[CaptionVectors]:
     return found
 
 
-def encoder_weights(requirement: str | None, config: RunConfig, workspace: Workspace) -> Path | None:
-    """The weights file that a requirement (path, run, or preset whose run is finished) names; None when it is not there yet."""
+def weights_of(requirement: str | None, cache: str, workspace: Workspace) -> Path | None:
+    """The weights file that a requirement names: a path, a run, or a preset whose run on `cache` is finished. None if it does not exist."""
     if requirement is None:
         return None
     path = Path(requirement).expanduser()
     if path.is_file():
         return path
-    for folder in (path, workspace.runs / requirement, workspace.runs / run_name(requirement, config.data.cache)):
+    for folder in (path, workspace.runs / requirement, workspace.runs / run_name(requirement, cache)):
         if (folder / "config.yaml").is_file():
             run = Run(folder)
             if run.status()["finished"]:
@@ -61,62 +246,8 @@ def run_name(preset: str, cache: str) -> str:
     return preset if dataset in preset.split("-") else f"{preset}-{dataset}"
 
 
-def resolve(config: RunConfig, workspace: Workspace, *, fetch: bool = True) -> RunConfig:
-    """The configuration with what it leaves open filled in, so that a weights file can be rebuilt from its own header.
-
-    A classifier's number of classes comes from the labels of the cache; the extractor of a similarity, and the encoder that SGAN inverts,
-    from what `requires.extractor` names: a run or weights file, the preset that will make it, or (for a similarity) an extractor of
-    another kind, which is downloaded if need be and `fetch` allows it. Raises DataError for the cache, MismatchError or
-    EnvironmentProblem for the extractor.
-    """
-    model = config.model
-    found: dict[str, Any] = {}
-    if isinstance(model, ClassifierConfig):
-        labels = labels_of(config, Cache.open(workspace.cache_path(config.data.cache)))
-        found["num_classes"] = len(labels.names)
-    elif isinstance(model, VSSimilarityConfig) and model.extractor is None:
-        found["extractor"] = _extractor_config(config, workspace, fetch)
-    elif isinstance(model, SGAN) and model.encoder is None:
-        found["encoder"] = _encoder_config(config, workspace)
-    return config.model_copy(update={"model": model.model_copy(update=found)})
-
-
-def _extractor_config(config: RunConfig, workspace: Workspace, fetch: bool) -> ClassifierConfig | ExtractorFile:
-    wanted = config.requires.extractor
-    if wanted is None:
-        raise MismatchError("no extractor is named", where="requires.extractor", hint="stackgan train --preset demo-classifier makes one")
-    if is_extractor(wanted):
-        extractor = open_extractor(wanted, weights_folder=workspace.extractors, offline=None if fetch else True)
-        spec = f"{wanted.partition(':')[0]}:{extractor.path.resolve()}"
-        return ExtractorFile(spec=spec, sha256=extractor.sha256, num_features=extractor.feature_dim)
-    return _classifier_config(config, workspace)
-
-
-def _encoder_config(config: RunConfig, workspace: Workspace) -> ClassifierConfig:
-    found = _classifier_config(config, workspace)
-    if found.backbone != "sgan":
-        raise MismatchError(
-            f"{config.requires.extractor!r} has backbone {found.backbone!r}, and only one of backbone 'sgan' can be inverted",
-            where="requires.extractor",
-            hint="stackgan presets ls sgan-encoder shows some to train",
-        )
-    return found
-
-
-def _classifier_config(config: RunConfig, workspace: Workspace) -> ClassifierConfig:
-    """The classifier that `requires.extractor` names, of a file or of the preset that will make it."""
-    wanted = config.requires.extractor
-    if wanted is None:
-        raise MismatchError("no encoder is named", where="requires.extractor", hint="stackgan presets ls sgan-encoder shows some to train")
-    path = encoder_weights(wanted, config, workspace)
-    if path is None and wanted not in preset_names():
-        raise no_extractor(wanted)
-    found = Weights.open(path).config if path else resolve(load_config(wanted, [], {"data": {"cache": config.data.cache}}), workspace)
-    return as_classifier(found, wanted)
-
-
 def as_classifier(found: RunConfig, requirement: str) -> ClassifierConfig:
-    """The model of what `requires.extractor` names. Raises MismatchError when it is no classifier."""
+    """The model of what `requires.extractor` names. Raises MismatchError when it is not a classifier."""
     if not isinstance(found.model, ClassifierConfig):
         raise MismatchError(
             f"{requirement!r} is a {found.model.arch}, and not a classifier",
@@ -126,28 +257,8 @@ def as_classifier(found: RunConfig, requirement: str) -> ClassifierConfig:
     return found.model
 
 
-def is_extractor(requirement: str) -> bool:
-    """Whether a requirement names an extractor as `evaluate` takes it, which nothing has to be trained for."""
-    return requirement.partition(":")[0] in KINDS
-
-
 def no_extractor(requirement: str) -> MismatchError:
+    """The error for an extractor that does not exist or is not finished."""
     made = requirement in preset_names()
     hint = f"stackgan train --preset {requirement}" if made else "name a classifier's run, weights file or preset; see stackgan presets ls"
-    return MismatchError(f"the extractor {requirement!r} is not there or not finished", where="requires.extractor", hint=hint)
-
-
-def labels_of(config: RunConfig, cache: Cache) -> Labels:
-    """What a classifier is trained to tell apart, or SGAN to draw. Raises DataError when the cache has another number of labels."""
-    model = config.model
-    assert isinstance(model, (ClassifierConfig, SGAN))
-    labels = read_labels(cache, model.label, config.data.split)
-    if model.num_classes not in (None, len(labels.names)):
-        raise DataError(
-            f"the {config.data.split!r} split has {len(labels.names)} labels ({model.label}), and the classifier {model.num_classes}",
-            where=cache.path,
-            hint=f"model.num_classes={len(labels.names)}, or null for as many as there are"
-            if isinstance(model, ClassifierConfig)
-            else "give an encoder of this dataset with requires.extractor",
-        )
-    return labels
+    return MismatchError(f"the extractor {requirement!r} does not exist or is not finished", where="requires.extractor", hint=hint)

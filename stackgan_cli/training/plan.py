@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
-from stackgan_cli.data.cache import Cache
 from stackgan_cli.errors import MismatchError
-from stackgan_cli.runs import Workspace
-from stackgan_cli.training.inputs import as_classifier, encoder_weights, find_vectors, is_extractor, run_name
+from stackgan_cli.training.inputs import ResolvedInputs, as_classifier, run_name
 from stackgan_cli.training.loop import total_steps
 
 
@@ -26,52 +24,62 @@ class Prerequisite:
     run_name: str = ""
 
 
-def plan(config: RunConfig, workspace: Workspace) -> list[Prerequisite]:
-    """The prerequisites of `config` that are missing, in the order in which they are made.
+def plan(inputs: ResolvedInputs) -> list[Prerequisite]:
+    """The prerequisites that are missing, in the order in which they are made.
 
-    Raises DataError when the cache is absent, MismatchError when a requirement names nothing that exists or can be made.
+    Raises MismatchError when a requirement names nothing that exists or can be made.
     """
-    cache = Cache.open(workspace.cache_path(config.data.cache))
-    requires, missing = config.requires, []
-    reads = config.model.arch == "vs-similarity" or getattr(config.model, "conditioning", "none") == "text"
-    text_dim = getattr(config.model, "text_dim", None) if reads else None
-    if text_dim is not None and find_vectors(config, cache, workspace) is None:
-        if requires.text_encoder is not None and encoder_weights(requires.text_encoder, config, workspace) is None:
-            missing.append(_training("text-encoder", requires.text_encoder, config, cache, {"text_dim": text_dim}))
-        missing.append(
-            Prerequisite(
-                "vectors",
-                f"text vectors of {cache.path.stem}",
-                f"{len(cache.captions):,} captions to encode",
-                f"stackgan encode-text {config.data.cache}",
-            )
-        )
-    if requires.stage1 is not None and encoder_weights(requires.stage1, config, workspace) is None:
-        missing.append(_training("stage1", requires.stage1, config, cache, config.model.of_stage1()))
+    requires, missing = inputs.config.requires, _captions(inputs)
+    if requires.stage1 is not None and inputs.stage1 is None:
+        missing.append(_training("stage1", requires.stage1, inputs, inputs.config.model.of_stage1()))
     extractor = requires.extractor
-    if extractor is not None and not is_extractor(extractor) and encoder_weights(extractor, config, workspace) is None:
-        missing.append(_training("extractor", extractor, config, cache, {}))
+    if extractor is not None and inputs.requirements.classifier and not inputs.names_extractor and inputs.classifier is None:
+        missing.append(_training("extractor", extractor, inputs, {}))
     return missing
 
 
+def _captions(inputs: ResolvedInputs) -> list[Prerequisite]:
+    """The caption vectors, and before them their encoder."""
+    text_dim, cache = inputs.requirements.text_dim, inputs.config.data.cache
+    if text_dim is None or inputs.vectors is not None:
+        return []
+    command = f"stackgan encode-text {cache}"
+    vectors = Prerequisite(
+        "vectors", f"text vectors of {inputs.cache.path.stem}", f"{inputs.cache.num_captions:,} captions to encode", command
+    )
+    encoder = inputs.config.requires.text_encoder
+    if inputs.stage1 is not None and inputs.encoder_file == inputs.stage1.path:
+        return [replace(vectors, command=f"{command} --encoder {inputs.encoder_file}")]
+    if encoder is None or inputs.encoder_file is not None:
+        return [vectors]
+    if inputs.stage1 is not None and inputs.stage1_encoder_hash is not None:
+        raise MismatchError(
+            f"Stage-I was trained with text encoder {inputs.stage1_encoder_hash[:8]}, which is not here",
+            where=inputs.stage1.path,
+            hint="name its file with requires.text_encoder=FILE",
+        )
+    return [_training("text-encoder", encoder, inputs, {"text_dim": text_dim}), vectors]
+
+
 def _training(
-    kind: Literal["text-encoder", "stage1", "extractor"], preset: str, config: RunConfig, cache: Cache, model: dict[str, object]
+    kind: Literal["text-encoder", "stage1", "extractor"], preset: str, inputs: ResolvedInputs, model: dict[str, Any]
 ) -> Prerequisite:
+    """The run of a preset, changed in the dataset and in those keys of its model that have to agree."""
     if preset not in preset_names():
         raise MismatchError(
             f"{preset!r} is neither a finished run, a weights file nor a preset",
             where=f"requires.{kind.replace('-', '_')}",
             hint="stackgan presets ls",
         )
-    base = load_config(preset, [])
+    base, cache = load_config(preset, []), inputs.config.data.cache
     if kind == "extractor":
         as_classifier(base, preset)
     overrides = {f"model.{key}": value for key, value in model.items() if getattr(base.model, key) != value}
-    if base.data.cache != config.data.cache:
-        overrides["data.cache"] = config.data.cache
+    if base.data.cache != cache:
+        overrides["data.cache"] = cache
     words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in overrides.items()]
     made = load_config(preset, words)
-    steps = total_steps(made.train, len(cache.rows(made.data.split)))
+    steps = total_steps(made.train, len(inputs.cache.rows(made.data.split)))
     command = " ".join(["stackgan train --preset", preset, *words])
     cost = f"{steps:,} steps of {made.train.batch_size} images"
-    return Prerequisite(kind, f"{kind} {preset!r}", cost, command, made, run_name(preset, config.data.cache))
+    return Prerequisite(kind, f"{kind} {preset!r}", cost, command, made, run_name(preset, cache))

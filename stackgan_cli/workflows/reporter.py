@@ -1,0 +1,31 @@
+"""How workflows tell what they are doing. This one is silent; the command line has one that prints (cli/ui.py). Torch-free."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+
+class Progress:
+    """How far something is. `update` may be called as often as one likes."""
+
+    def update(self, done: int, total: int, note: str = "", *, rate: float | None = None, left: float | None = None) -> None:
+        """`done` of `total`; `rate` per second and `left` in seconds where they are known better than from the calls themselves."""
+
+
+class Reporter:
+    """Says nothing. Subclasses override what they want to be told."""
+
+    def say(self, text: str) -> None:
+        """A sentence for people about what is being done."""
+
+    def warn(self, text: str) -> None:
+        """Something that the user should know although the work goes on."""
+
+    @contextlib.contextmanager
+    def progress(self, title: str, *, unit: str = "") -> Iterator[Progress]:
+        """The progress of one piece of work, counted in `unit`."""
+        yield Progress()
+
+
+SILENT = Reporter()
