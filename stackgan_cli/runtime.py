@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -239,3 +240,20 @@ class StopFlag:
     def exit_code(self) -> int | None:
         """130 after SIGINT, 143 after SIGTERM, None when no signal came."""
         return None if self.signal is None else 128 + self.signal
+
+
+def relaunch(gpus: int, words: Sequence[str]) -> NoReturn:
+    """Replace this process by torchrun with `gpus` processes of the same command line. Raises EnvironmentProblem for too few GPUs."""
+    if torch.cuda.device_count() < gpus:
+        raise EnvironmentProblem(
+            f"{gpus} GPUs were asked for, but there are {torch.cuda.device_count()}", where="--gpus", hint="stackgan doctor"
+        )
+    kept: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--gpus":
+            next(left, None)
+        elif not word.startswith("--gpus="):
+            kept.append(word)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}", "-m", "stackgan_cli"]
+    os.execv(sys.executable, [sys.executable, *launcher, *kept])

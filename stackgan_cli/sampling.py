@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from stackgan_cli import registry
+from stackgan_cli.config.archs import ImageModelConfig
 from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import MismatchError, UsageError
 from stackgan_cli.models.interface import Generator
-from stackgan_cli.runs import Weights
+from stackgan_cli.runs import Run, Weights
 from stackgan_cli.runtime import Noise, Precision
 
 
@@ -126,26 +127,38 @@ class Sampler:
     """A generator ready to sample from, with the text encoder it understands (None for an unconditional model)."""
 
     weights: Weights
+    model: ImageModelConfig
     generator: Generator
     encoder: TextEncoder | None
     device: torch.device
 
     @classmethod
-    def load(cls, path: Path, device: torch.device | str = "cpu", *, text_encoder: Path | None = None, force: bool = False) -> Sampler:
-        """Open a weights file.
+    def load(
+        cls, model: Path | Run, device: torch.device | str = "cpu", *, text_encoder: Path | None = None, force: bool = False
+    ) -> Sampler:
+        """Open a weights file, or the newest one of a run.
 
         Raises MismatchError when the text encoder is neither in the file nor given, or when the one given is another
         than the one it was trained with (unless `force`).
         """
-        weights = Weights.open(path)
-        model = weights.config.model
-        if not model.GENERATES_IMAGES:
-            raise UsageError(
-                f"these weights are a {model.arch}, which draws no images", where=path, hint="name a text-to-image run with --run"
-            )
+        if isinstance(model, Run):
+            newest = model.latest_weights()
+            if newest is None:
+                raise UsageError("this run has no weights yet", where=model.folder)
+            model = newest
+        return cls.of(Weights.open(model), device, text_encoder=text_encoder, force=force)
+
+    @classmethod
+    def of(cls, weights: Weights, device: torch.device | str = "cpu", *, text_encoder: Path | None = None, force: bool = False) -> Sampler:
+        """The same of an open weights file."""
+        config = weights.config.model.as_a(ImageModelConfig)
+        if config is None:
+            arch = weights.config.model.arch
+            hint = "name a text-to-image run with --run"
+            raise UsageError(f"these weights are a {arch}, which makes no images", where=weights.path, hint=hint)
         generator = registry.load_network(weights, "generator").to(device)
         assert isinstance(generator, Generator)
-        return cls(weights, generator, cls._encoder(weights, text_encoder, force), torch.device(device))
+        return cls(weights, config, generator, cls._encoder(weights, text_encoder, force), torch.device(device))
 
     @staticmethod
     def _encoder(weights: Weights, path: Path | None, force: bool) -> TextEncoder | None:
@@ -178,16 +191,16 @@ class Sampler:
     @property
     def num_classes(self) -> int | None:
         """How many labels a class-conditional model knows; None for any other."""
-        return getattr(self.weights.config.model, "num_classes", None)
+        return self.model.num_classes
 
     @cached_property
     def sides(self) -> list[int]:
         """Sides of the pictures that the model makes, coarse to fine."""
-        model, text = self.weights.config.model, None
-        if self.num_classes is not None:
+        text = None
+        if self.model.conditioning == "class":
             text = torch.zeros(1, dtype=torch.int64)
-        elif getattr(model, "conditioning", "none") == "text":
-            text = torch.zeros(1, getattr(model, "text_dim", 0))
+        elif self.model.conditioning == "text":
+            text = torch.zeros(1, self.model.text_dim or 0)
         return sorted(render(self.generator, text, [0], device=self.device))
 
     def sample(

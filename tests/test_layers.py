@@ -19,7 +19,6 @@ LAYERS = (
     ("objectives", "runs"),
     ("interop",),
     ("encoders",),
-    ("starting",),
     ("registry", "workspace"),
     ("training", "sampling", "metrics", "viz"),
     ("cli",),

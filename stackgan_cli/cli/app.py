@@ -13,6 +13,7 @@ from stackgan_cli.cli import (
     doctor,
     encode_text,
     evaluate,
+    export_weights,
     import_weights,
     info,
     interpolate,
@@ -82,6 +83,6 @@ app.command("info", epilog=info.EPILOG)(info.info)
 app.add_typer(presets.app, name="presets")
 app.add_typer(rank_study.app, name="rank-study")
 app.command("report", epilog=report.EPILOG)(report.report)
-app.command("import", epilog=import_weights.IMPORT_EPILOG)(import_weights.import_weights)
-app.command("export", epilog=import_weights.EXPORT_EPILOG)(import_weights.export)
+app.command("import", epilog=import_weights.EPILOG)(import_weights.import_weights)
+app.command("export", epilog=export_weights.EPILOG)(export_weights.export)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)

@@ -20,7 +20,7 @@ Labels = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-RunName = Annotated[str, typer.Option("--run", help="A run. Default: the newest that draws.", show_default=False)]
+RunName = Annotated[str, typer.Option("--run", help="A run. Default: the newest that makes images.", show_default=False)]
 WeightsFile = Annotated[Path | None, typer.Option("--weights", help="A weights file instead of a run.")]
 Scale = Annotated[str, typer.Option(help="Which side's pictures, e.g. 64. Default: the largest.", show_default=False)]
 TextEncoderFile = Annotated[Path | None, typer.Option(help="The text encoder's file, when the weights do not carry it.")]
@@ -64,29 +64,8 @@ def read_captions(path: Path) -> list[str]:
     return captions
 
 
-def weights_of(session: Session, name: str) -> Path:
-    """The newest weights of the run `name`, or of the newest run that draws. Raises UsageError when there are none."""
-    run = session.workspace.find_run(name) if name else session.workspace.newest_run(draws=True)
-    path = run.latest_weights() if run is not None else None
-    if path is None:
-        problem = f"the run {name!r} has no weights yet" if name else "no run has weights yet"
-        raise UsageError(
-            problem, where=session.workspace.runs, hint=f"stackgan train{' --name ' + name if name else ' --preset demo-stage1'}"
-        )
-    session.say(f"drawing with {path}")
-    return path
-
-
-def source_of(session: Session, run: str, weights: Path | None) -> Path:
-    """The weights file that --run or --weights names, else the newest that draws. Raises UsageError."""
+def model_of(run: str, weights: Path | None) -> str | Path:
+    """The weights file or the run that --weights or --run names; empty for the newest. Raises UsageError for both."""
     if run and weights is not None:
         raise UsageError("give --run or --weights, not both")
-    return weights or weights_of(session, run)
-
-
-def folder_of(session: Session, source: Path, verb: str) -> Path:
-    """Where pictures about a weights file belong: the folder `verb` of its run, or of the workspace when it is in no run."""
-    folder = source.parent.parent
-    if source.parent.name == "weights" and (folder / "config.yaml").is_file():
-        return folder / verb
-    return session.workspace.root / verb / source.stem
+    return run if weights is None else weights.expanduser()

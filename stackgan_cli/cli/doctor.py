@@ -1,97 +1,25 @@
-"""`stackgan doctor`: whether this machine can do the work, in a form that can be pasted into a bug report."""
+"""`stackgan doctor`: whether this machine can do the work."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 import typer
 
 from stackgan_cli.cli.common import examples, session_of
-from stackgan_cli.errors import EnvironmentProblem, UserError
-
-if TYPE_CHECKING:
-    from stackgan_cli.runs import Workspace
+from stackgan_cli.errors import EnvironmentProblem
 
 EPILOG = examples("stackgan doctor", "stackgan doctor --json", "stackgan doctor --workspace ~/birds")
-PACKAGES = ("torch", "torchvision", "h5py", "numpy", "pillow", "pydantic", "safetensors", "scipy", "scikit-learn", "typer", "tensorboard")
-OPTIONAL = ("tensorboard",)
-LEAST_FREE = 2 << 30
-"""Bytes: fewer than these do not hold a cache and a run."""
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    ok: bool
-    detail: str
-    hint: str = ""
 
 
 def doctor(ctx: typer.Context) -> None:
     """Check versions, device, disk and caches; exit 6 when something is wrong."""
+    from stackgan_cli.workflows.doctor import doctor as check_all
+
     session = session_of(ctx)
-    checks = [*_packages(), *_device(), *_workspace(session.workspace), *_caches(session.workspace)]
+    checks = check_all(workspace=session.workspace)
     lines = [f"{'ok ' if check.ok else 'BAD'} {check.name:<12} {check.detail}" for check in checks]
     session.result({"checks": [asdict(check) for check in checks]}, "\n".join(lines))
     bad = [check for check in checks if not check.ok]
     if bad:
         raise EnvironmentProblem(f"{len(bad)} of {len(checks)} checks failed: {', '.join(check.name for check in bad)}", hint=bad[0].hint)
-
-
-def _packages() -> list[Check]:
-    import platform
-    from importlib import metadata
-
-    checks = [Check("python", True, f"{platform.python_version()} on {platform.platform()}")]
-    for name in PACKAGES:
-        try:
-            checks.append(Check(name, True, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            optional = name in OPTIONAL
-            checks.append(Check(name, optional, "not installed" + " (optional)" * optional, "" if optional else f"pip install {name}"))
-    return checks
-
-
-def _device() -> list[Check]:
-    import torch
-
-    from stackgan_cli.runtime import cpu_has_bf16, pick_device
-
-    device = pick_device()
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        modern = torch.cuda.get_device_capability(device) >= (8, 0)
-        speed = "bf16 and tf32" if modern else "fp32 only"
-        detail = f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB, {speed}, {torch.cuda.device_count()} in all"
-    else:
-        built = f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "PyTorch is built without CUDA"
-        detail = f"cpu, {torch.get_num_threads()} threads, {'bf16' if cpu_has_bf16() else 'no bf16'}; {built}"
-    return [Check("device", True, detail)]
-
-
-def _workspace(workspace: Workspace) -> list[Check]:
-    import os
-    import shutil
-
-    root = workspace.root.resolve()
-    there = next(folder for folder in (root, *root.parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    return [
-        Check("workspace", os.access(there, os.W_OK), str(root), "choose a folder that can be written with --workspace"),
-        Check("disk", free >= LEAST_FREE, f"{free / 2**30:.1f} GiB free", "free some space, or choose another --workspace"),
-    ]
-
-
-def _caches(workspace: Workspace) -> list[Check]:
-    from stackgan_cli.data.cache import Cache
-
-    checks = []
-    for name in workspace.cache_names():
-        try:
-            cache = Cache.open(workspace.caches / f"{name}.h5")
-            detail = f"{cache.num_images:,} images of {cache.image_size} px, {cache.num_captions:,} captions"
-            checks.append(Check(f"cache {name}", True, detail))
-        except UserError as error:
-            checks.append(Check(f"cache {name}", False, error.message, error.hint))
-    return checks

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from stackgan_cli.cli.common import examples, session_of
-from stackgan_cli.errors import UserError
 
 EPILOG = examples(
     "stackgan prepare demo",
@@ -44,56 +43,27 @@ def prepare(
     force: Annotated[bool, typer.Option("--force", help="Replace a cache of that name.")] = False,
 ) -> None:
     """Make a cache of a dataset. The same command continues it after an interruption."""
-    from stackgan_cli.data.cache import Cache
-    from stackgan_cli.data.prepare import prepare as make
-    from stackgan_cli.data.sources import SourceOptions, find_dataset, gather
+    from stackgan_cli.workflows.prepare import prepare as make
 
     session = session_of(ctx)
-    root, kind = session.workspace.root, find_dataset(dataset)
-    side = kind.image_size if image_size is None else image_size
-    destination = session.workspace.cache_path_for(name or dataset)
-    with session.progress(f"fetching {dataset}", unit="bytes") as bar:
-        options = SourceOptions(root, source and source.expanduser(), count, species, side, seed, bar.update)
-        try:
-            gathered = gather(dataset, options)
-        except UserError:
-            if source is not None or force or not destination.is_file():
-                raise
-            summary = Cache.open(destination).summary()  # the dataset itself has gone, but what was made of it is there
-            session.result({**summary, "existed": True}, f"{destination}: is there already")
-            return
-    with session.progress(f"preparing {destination.stem}", unit="images") as bar:
-        report = make(
-            gathered.records,
-            destination,
-            dataset=dataset,
-            image_size=side,
-            fit=fit.value,
-            crop=kind.crop,
-            workers=workers,
-            strict=strict,
-            force=force,
-            progress=bar.update,
-            notes=gathered.notes,
-        )
-    for note in report.notes:
-        session.warn(note)
-    if report.skipped:
-        first = ", ".join(f"{image} ({reason})" for image, reason in report.skipped[:3])
-        session.warn(f"{len(report.skipped)} images were left out: {first}{' ...' if len(report.skipped) > 3 else ''}")
-    data = {
-        "path": str(report.path),
-        "images": report.num_images,
-        "train": report.num_train,
-        "test": report.num_test,
-        "captions": report.num_captions,
-        "classes": report.num_classes,
-        "skipped": [{"name": image, "reason": reason} for image, reason in report.skipped],
-        "resumed": report.resumed,
-        "existed": report.existed,
-        "seconds": round(report.seconds, 3),
-    }
-    state = "is there already" if report.existed else f"made in {report.seconds:.0f} s"
-    what = f"{report.num_captions:,} captions" if report.num_captions else f"{report.num_classes} classes"
-    counts = f"{report.num_train:,} training and {report.num_test:,} test images, {what}"
-    session.result(data, f"{report.path}: {counts}; {state}")
+    data = make(
+        dataset,
+        source=source,
+        image_size=image_size,
+        fit=fit.value,
+        count=count,
+        species=species,
+        seed=seed,
+        name=name,
+        workers=workers,
+        strict=strict,
+        force=force,
+        workspace=session.workspace,
+        reporter=session,
+    )
+    if "seconds" not in data:
+        session.result(data, f"{data['path']}: exists already")
+        return
+    state = "exists already" if data["existed"] else f"made in {data['seconds']:.0f} s"
+    what = f"{data['captions']:,} captions" if data["captions"] else f"{data['classes']} classes"
+    session.result(data, f"{data['path']}: {data['train']:,} training and {data['test']:,} test images, {what}; {state}")

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, examples, session_of, weights_of
+from stackgan_cli.cli.common import Device, examples, session_of
 from stackgan_cli.cli.ui import table
-from stackgan_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from stackgan_cli.cli.ui import Session
 
 app = typer.Typer(
     help="Ask people which model's pictures are best, or whether they pass for real.", no_args_is_help=False, invoke_without_command=True
 )
-
-LARGE = 40e6
-"""Bytes of a page that are worth a word."""
-
 
 @app.callback(
     epilog=examples("stackgan rank-study make demo-stage1-demo demo-stage2-demo", "stackgan rank-study score answers-*.csv --key key.json")
@@ -55,41 +47,25 @@ def make(
 
     Pictures are PNG, exactly as drawn. Send the page to the respondents, and keep key.json to yourself.
     """
-    from stackgan_cli.cli.studies import make_study
+    from stackgan_cli.workflows.rank_study import make_rank_study
 
     session = session_of(ctx)
-    if real and images is not None:
-        raise UsageError("--real shows one picture of each kind", where="--images", hint="leave it out")
-    study, html = make_study(
-        session,
-        {name: _weights(session, name) for name in models},
-        kind="real" if real else "rank",
-        cache_name=cache,
-        per_class=captions_per_class,
-        count=questions,
-        images=1 if real else images or 5,
-        kind_of_file="jpeg" if jpeg else "png",
+    facts = make_rank_study(
+        models,
+        real=real,
+        captions_per_class=captions_per_class,
+        questions=questions,
+        images=images,
+        cache=cache,
+        jpeg=jpeg,
         seed=seed,
+        output=output,
+        workspace=session.workspace,
         device=device,
+        reporter=session,
     )
-    from stackgan_cli.files import write_json, write_text
-
-    folder = output or _new_folder(session.workspace.root / "rank-studies")
-    write_text(folder / "study.html", html)
-    write_json(folder / "key.json", study.to_json())
-    if len(html) > LARGE:
-        session.warn(f"the page has {len(html) / 1e6:.0f} MB; --jpeg, fewer --questions or fewer --images make it smaller")
-    facts: dict[str, Any] = {"study": study.id, "kind": study.kind, "questions": len(study.questions), "models": list(study.models)}
-    facts |= {"page": str(folder / "study.html"), "key": str(folder / "key.json"), "bytes": len(html)}
-    session.result(facts, f"{facts['page']}: {len(study.questions)} questions, {len(html) / 1e6:.1f} MB\n{facts['key']}: who stood where")
-
-
-def _weights(session: Session, name: str) -> Path:
-    return path if (path := Path(name).expanduser()).is_file() else weights_of(session, name)
-
-
-def _new_folder(parent: Path) -> Path:
-    return next(folder for number in range(1, 1_000_000) if not (folder := parent / f"{number:03d}").exists())
+    lines = (f"{facts['page']}: {facts['questions']} questions, {facts['bytes'] / 1e6:.1f} MB", f"{facts['key']}: who stood where")
+    session.result(facts, "\n".join(lines))
 
 
 @app.command(epilog=examples("stackgan rank-study score answers-*.csv --key rank-studies/001/key.json"))
@@ -100,12 +76,12 @@ def score(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Mean ranks with 95 % intervals and how far people agree; or how often generated images were taken for real."""
-    from stackgan_cli.metrics.rank_study import Study, read_answers, score
+    from stackgan_cli.workflows.rank_study import score_rank_study
 
-    study = Study.read(key)
-    found = score(study, read_answers(answers, study), seed=seed)
-    head = f"{found['answers']} answers by {found['respondents']} to {found['questions']} of {len(study.questions)} questions"
-    if study.kind == "rank":
+    found = score_rank_study(answers, key, seed=seed)
+    kind, of = found.pop("kind"), found.pop("of_questions")
+    head = f"{found['answers']} answers by {found['respondents']} to {found['questions']} of {of} questions"
+    if kind == "rank":
         columns = ("MODEL", "MEAN RANK", "95 %", "RANKED FIRST")
         rows = [(m["model"], f"{m['mean_rank']:.2f}", f"{m['low']:.2f} to {m['high']:.2f}", f"{m['best']:.0%}") for m in found["models"]]
         last = f"Kendall's W {found['kendall_w']:.3f}; Friedman chi2 {found['friedman_chi2']:.2f}, p = {found['p']:.2g}"

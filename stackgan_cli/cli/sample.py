@@ -1,18 +1,15 @@
-"""`stackgan sample`: captions, or class labels, into pictures."""
+"""`stackgan sample`: captions, or class labels, into images."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, Labels, RunName, TextEncoderFile, WeightsFile, examples, read_captions, session_of, source_of
+from stackgan_cli.cli.common import Device, Labels, RunName, TextEncoderFile, WeightsFile, examples, model_of, read_captions, session_of
 from stackgan_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from stackgan_cli.cli.ui import Session
 
 EPILOG = examples(
     'stackgan sample "a red bird with black wings"',
@@ -53,20 +50,14 @@ def sample(
     device: Device = "auto",
 ) -> None:
     """Draw pictures of captions or labels, with a grid and a JSON file from which each can be made again."""
-    from stackgan_cli.cli.pictures import Pictures
-    from stackgan_cli.runtime import pick_device
-    from stackgan_cli.sampling import Sampler
+    from stackgan_cli.workflows.sample import sample as make
 
     session = session_of(ctx)
     if stage is not None and scale:
         raise UsageError("give --stage or --scale, not both")
-    texts = [*(captions or []), *(read_captions(file) if file is not None else [])]
-    source = source_of(session, run, weights)
-    sampler = Sampler.load(source, pick_device(device), text_encoder=text_encoder, force=force)
-    pictures = Pictures.draw(
-        session,
-        sampler,
-        texts,
+    facts = make(
+        [*(captions or []), *(read_captions(file) if file is not None else [])],
+        model=model_of(run, weights),
         labels=labels or [],
         count=count,
         seed=seed,
@@ -75,12 +66,12 @@ def sample(
         fixed_noise=fixed_noise,
         fix=fix or [],
         mean=mean,
+        grid=grid,
+        output=output,
+        text_encoder=text_encoder,
+        force=force,
+        workspace=session.workspace,
+        device=device,
+        reporter=session,
     )
-    facts = pictures.write(output or _new_folder(session, source), with_grid=grid)
     session.result(facts, "\n".join(filter(None, [facts["grid"], facts["sidecar"]])))
-
-
-def _new_folder(session: Session, source: Path) -> Path:
-    name = source.parent.parent.name if source.parent.name == "weights" else source.stem
-    parent = session.workspace.root / "samples"
-    return next(folder for number in range(1, 1_000_000) if not (folder := parent / f"{name}-{number:03d}").exists())

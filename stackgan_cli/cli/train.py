@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stackgan_cli.cli.common import Device, examples, seconds, session_of
-from stackgan_cli.errors import UserError
+from stackgan_cli.cli.ui import Session, table
 
 if TYPE_CHECKING:
-    from stackgan_cli.cli.ui import Session
+    from stackgan_cli.config.schema import RunConfig
 
 EPILOG = examples(
     "stackgan train --preset demo-stage1",
@@ -20,10 +21,6 @@ EPILOG = examples(
     "stackgan train --preset v1-stage1 --dry-run",
     "stackgan train --preset mine.yaml --name try2 --stop-after 8m",
 )
-
-
-DEFAULT_PRESETS = {"demo": "demo-stage2", **{name: f"sgan-{name}" for name in ("mnist", "svhn", "cifar10", "digits")}}
-"""What is trained on a cache of this name when no preset is given."""
 
 
 class Resume(StrEnum):
@@ -47,42 +44,51 @@ def train(
     gpus: Annotated[int, typer.Option(min=1, help="Start torchrun with so many processes.")] = 1,
 ) -> None:
     """Train a preset, making first what it needs. The same command continues the run after an interruption."""
-    from stackgan_cli.config.presets import load_config, require_pairs
+    from stackgan_cli.config.presets import require_pairs
 
     session = session_of(ctx)
     limit = seconds(stop_after)
     require_pairs(overrides or [])
-    config = load_config(preset or default_preset(session), overrides or [])
-    if gpus > 1:
-        from stackgan_cli.cli.launch import torchrun
+    from stackgan_cli.workflows.train import configuration, train_run
 
-        torchrun(gpus, sys.argv[1:])
-    from stackgan_cli.cli.work import Worker
+    config = configuration(preset, overrides or [], session.workspace, session)
+    if gpus > 1:
+        from stackgan_cli.runtime import relaunch
+
+        relaunch(gpus, sys.argv[1:])
+    if dry_run:
+        _dry_run(session, config, name)
+        return
+    run, status = train_run(
+        config,
+        session.workspace,
+        session,
+        name=name,
+        device=device,
+        stop_after=limit,
+        prerequisites=not no_prerequisites,
+        resume=resume is not Resume.never,
+        tensorboard=tensorboard,
+    )
+    session.result({**status, "path": str(run.folder)}, str(status.get("weights") or run.folder))
+
+
+def _dry_run(session: Session, config: RunConfig, name: str) -> None:
+    from stackgan_cli.config.presets import dump
     from stackgan_cli.training.inputs import run_name
+    from stackgan_cli.workflows.dry_run import dry_run
 
     name = name or run_name(config.name, config.data.cache)
-    if dry_run:
-        from stackgan_cli.cli.dry_run import dry_run as show
-
-        show(session, config, name)
-        return
-    worker = Worker(session, device, limit, tensorboard=tensorboard)
-    if not worker.make_prerequisites(config, allowed=not no_prerequisites):
-        status: dict[str, Any] = {"name": name, "finished": False, "step": 0}
-    else:
-        status = worker.train(config, name, fresh=resume is Resume.never)
-    folder = session.workspace.runs / name
-    session.result({**status, "path": str(folder)}, str(status.get("weights") or folder))
-
-
-def default_preset(session: Session) -> str:
-    """The preset for the newest cache: the demonstration for the drawn birds, SGAN for sets with labels alone, else StackGAN-v1.
-
-    Raises UserError without a cache.
-    """
-    caches = session.workspace.cache_names()
-    if not caches:
-        raise UserError("no dataset has been prepared yet", where=session.workspace.caches, hint="stackgan prepare demo")
-    preset = DEFAULT_PRESETS.get(caches[0], "v1-stage2")
-    session.say(f"no --preset given: {preset}")
-    return preset
+    found = dry_run(config, session.workspace, session)
+    config, cost = found.config, found.cost
+    rows = [
+        ("run", str(session.workspace.runs / name)),
+        *((f"parameters of {network}", f"{count:,}") for network, count in cost.parameters.items()),
+        ("FLOPs per step", f"{cost.flops:.3e}"),
+        ("memory, about", f"{cost.memory / 2**30:.2f} GiB"),
+        ("steps", f"{found.steps:,}" if found.steps else f"{config.train.epochs:g} epochs"),
+        *(("needs first", f"{item.what}: {item.cost}  ({item.command})") for item in found.missing),
+    ]
+    needs: list[dict[str, Any]] = [{key: getattr(item, key) for key in ("kind", "what", "cost", "command")} for item in found.missing]
+    data = {"name": name, "config": config.model_dump(mode="json"), **asdict(cost), "steps": found.steps, "missing": needs}
+    session.result(data, f"{dump(config)}\n{table(rows)}")

@@ -18,18 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from stackgan_cli import __version__
 from stackgan_cli.errors import Exit, UserError
+from stackgan_cli.workflows.reporter import Progress, Reporter, duration
 
 if TYPE_CHECKING:
-    from stackgan_cli.runs import Workspace
-
-
-def duration(seconds: float) -> str:
-    """`4 s`, `3:20`, `2:03:20`; `?` when it is not known."""
-    if not 0 <= seconds < 1e8:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}" if minutes else f"{rest} s"
+    from stackgan_cli.workspace import Workspace
 
 
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:
@@ -39,12 +31,16 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
+EVERY = 10.0
+"""Seconds between two plain lines of progress."""
+
+
 class ReaderGone(Exception):
     """Whoever read our results has closed the pipe."""
 
 
 @dataclass
-class Session:
+class Session(Reporter):
     """One invocation of the program: its root options, and its voice."""
 
     json: bool = False
@@ -59,7 +55,7 @@ class Session:
     @property
     def workspace(self) -> Workspace:
         """The folder of caches and runs: --workspace, else $STACKGAN_HOME, else the current folder."""
-        from stackgan_cli.runs import Workspace
+        from stackgan_cli.workspace import Workspace
 
         return Workspace.locate(self.root)
 
@@ -74,15 +70,16 @@ class Session:
     def on_terminal(self) -> bool:
         return sys.stderr.isatty() and not self.json
 
-    def say(self, text: str, *, style: str = "") -> None:
+    def say(self, text: str) -> None:
         """A line for people, on stderr."""
         if not self.silent:
-            self._write(text, style)
+            self._write(text)
 
     def warn(self, text: str) -> None:
         """Something the user should know although the command goes on; kept for the JSON document too."""
         self.warnings.append(text)
-        self.say(f"note: {text}", style="yellow")
+        if not self.silent:
+            self._write(f"note: {text}", "yellow")
 
     def _write(self, text: str, style: str = "") -> None:
         if self.on_terminal:
@@ -94,11 +91,9 @@ class Session:
             sys.stderr.flush()
 
     @contextlib.contextmanager
-    def progress(self, title: str, *, unit: str = "", every: float = 10.0) -> Iterator[Progress]:
-        """A bar on a terminal; elsewhere a plain line at each `update(..., note)` or every `every` seconds, and at the end."""
-        if self.silent:
-            yield Progress(self, title, unit, every, None)
-        elif self.on_terminal:
+    def progress(self, title: str, *, unit: str = "") -> Iterator[Progress]:
+        """A bar on a terminal; elsewhere a plain line at each `update(..., note)` or every ten seconds, and at the end."""
+        if self.on_terminal and not self.silent:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bar
@@ -111,9 +106,9 @@ class Session:
                 TextColumn("{task.fields[note]}"),
             )
             with Bar(*columns, console=Console(stderr=True)) as bar:
-                yield Progress(self, title, unit, every, bar)
+                yield Line(self, title, unit, bar)
         else:
-            yield Progress(self, title, unit, every, None)
+            yield Line(self, title, unit)
 
     # -- results --------------------------------------------------------------------------------------------------------------
 
@@ -162,11 +157,11 @@ class Session:
         return int(error.code)
 
 
-class Progress:
-    """How far something is. `update` may be called as often as one likes."""
+class Line(Progress):
+    """Progress as a bar, or as plain lines."""
 
-    def __init__(self, session: Session, title: str, unit: str, every: float, bar: Any) -> None:
-        self.session, self.title, self.unit, self.every, self.bar = session, title, unit, every, bar
+    def __init__(self, session: Session, title: str, unit: str, bar: Any = None) -> None:
+        self.session, self.title, self.unit, self.bar = session, title, unit, bar
         self.task = bar.add_task(title, total=None, note="") if bar else None
         self.started = self.last_line = self.seen = time.monotonic()
         self.first: int | None = None
@@ -190,6 +185,6 @@ class Progress:
         words = [word for word in (note, speed, f"{duration(left)} left" if done < total else f"in {duration(now - self.started)}") if word]
         if self.bar is not None:
             self.bar.update(self.task, completed=done, total=total, note="  ".join(words))
-        elif note or done == total or now - self.last_line >= self.every:
+        elif note or done == total or now - self.last_line >= EVERY:
             self.last_line = now
             self.session.say(f"{self.title} {done:,}/{total:,}  {'  '.join(words)}")

@@ -16,8 +16,8 @@ def load_classifier(path: Path) -> tuple[Weights, Classifier]:
     Raises UsageError when there is no such file, MismatchError (exit 5) when it is something else.
     """
     weights = Weights.open(path)
-    config = weights.config.model
-    if not isinstance(config, ClassifierConfig):
+    config = weights.config.model.as_a(ClassifierConfig)
+    if config is None:
         raise not_a(weights, "classifier")
     network = build_classifier(config)
     network.load_state_dict(weights.tensors("classifier"))

@@ -25,8 +25,8 @@ def load_similarity(path: Path) -> tuple[Weights, VSSimilarity]:
     Raises as `load_classifier` does. An extractor with a file of its own is opened when it is first used.
     """
     weights = Weights.open(path)
-    config = weights.config.model
-    if not isinstance(config, VSSimilarityConfig):
+    config = weights.config.model.as_a(VSSimilarityConfig)
+    if config is None:
         raise not_a(weights, "vs-similarity")
     network = build_similarity(config)
     network.load_state_dict(weights.tensors("similarity"))

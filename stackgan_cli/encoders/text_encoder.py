@@ -109,8 +109,8 @@ def load_text_encoder(path: Path) -> tuple[CharCNNRNNConfig, dict[str, torch.Ten
 def _from_weights(path: Path) -> tuple[CharCNNRNNConfig, dict[str, torch.Tensor]]:
     """From a file of ours: a trained encoder, or a text-to-image model that carries one."""
     weights = Weights.open(path)
-    config = weights.config.model
-    if not isinstance(config, CharCNNRNNConfig):
+    config = weights.config.model.as_a(CharCNNRNNConfig)
+    if config is None:
         if weights.text_encoder is None or "config" not in weights.text_encoder:
             raise MismatchError(
                 "this weights file carries no text encoder", where=path, hint="give the file of the encoder it was trained with"

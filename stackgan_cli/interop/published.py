@@ -39,8 +39,6 @@ _WHAT = {
     "v2-d": "img_code_s16.0.weight",
     "hdgan-d": "img_encoder_\\d+.node.0.0.weight",
 }
-PRESETS = {"stackgan-v1": "v1-stage{stage}-pytorch", "stackgan-v2": "v2-cub", "hdgan": "hdgan-cub"}
-"""The preset whose training settings an imported generator is given."""
 
 
 def kind_of(state: State) -> str:
@@ -110,6 +108,17 @@ def model_of(generator: State, discriminators: Sequence[State] = (), *, where: o
         reason = f"no tensor {error.args[0]!r}" if isinstance(error, KeyError) else _first_line(error)
         raise MismatchError(f"the tensors of this generator fit no configuration ({reason})", where=where) from None
     raise MismatchError("not a generator that is known here", where=where, hint="StackGAN-v1 (PyTorch), StackGAN-v2 and HDGAN are read")
+
+
+def preset_of(model: Model) -> str:
+    """The preset whose training settings an imported generator is given."""
+    match model:
+        case StackGANv1():
+            return f"v1-stage{model.stage}-pytorch"
+        case StackGANv2():
+            return "v2-cub"
+        case HDGAN():
+            return "hdgan-cub"
 
 
 def _first_line(error: Exception) -> str:

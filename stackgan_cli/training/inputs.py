@@ -29,8 +29,8 @@ from stackgan_cli.encoders.extractor_weights import PUBLISHED, find_weights, giv
 from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.models.classifier import Classifier
+from stackgan_cli.registry.starting import Requirements
 from stackgan_cli.runs import Run, Weights
-from stackgan_cli.starting import Requirements
 from stackgan_cli.workspace import Workspace
 
 IMAGES_AT_ONCE = 256
@@ -248,13 +248,14 @@ def run_name(preset: str, cache: str) -> str:
 
 def as_classifier(found: RunConfig, requirement: str) -> ClassifierConfig:
     """The model of what `requires.extractor` names. Raises MismatchError when it is not a classifier."""
-    if not isinstance(found.model, ClassifierConfig):
+    model = found.model.as_a(ClassifierConfig)
+    if model is None:
         raise MismatchError(
             f"{requirement!r} is a {found.model.arch}, and not a classifier",
             where="requires.extractor",
             hint="name a classifier's run, weights file or preset",
         )
-    return found.model
+    return model
 
 
 def no_extractor(requirement: str) -> MismatchError:

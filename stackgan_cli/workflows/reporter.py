@@ -29,3 +29,12 @@ class Reporter:
 
 
 SILENT = Reporter()
+
+
+def duration(seconds: float) -> str:
+    """`4 s`, `3:20`, `2:03:20`; `?` when it is not known."""
+    if not 0 <= seconds < 1e8:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}" if minutes else f"{rest} s"

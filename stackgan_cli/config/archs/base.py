@@ -6,7 +6,7 @@ leaves out takes its value from the row of the chosen variant, so that a resolve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import model_validator
 
@@ -14,6 +14,9 @@ from stackgan_cli.config.base import Frozen
 
 Conditioning = Literal["text", "class", "none"]
 """What images are made from besides noise: captions, class labels, or nothing."""
+
+
+M = TypeVar("M", bound="ModelConfig")
 
 
 class ModelConfig(Frozen):
@@ -36,6 +39,15 @@ class ModelConfig(Frozen):
         variant = values.get("variant", cls.model_fields["variant"].default)
         row = cls.VARIANTS.get(variant, {}) if isinstance(variant, str) else {}
         return {**row, **values}
+
+    @property
+    def scores_images(self) -> bool:
+        """Whether generated images can be scored by its features: a classifier that was not trained to be inverted."""
+        return False
+
+    def as_a(self, kind: type[M]) -> M | None:
+        """This configuration where it is of `kind`, else None: for those who read weights files of one kind alone."""
+        return self if isinstance(self, kind) else None
 
     def of_stage1(self) -> dict[str, Any]:
         """What the Stage-I of a Stage-II model has to have."""

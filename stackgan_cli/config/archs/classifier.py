@@ -40,6 +40,10 @@ class Classifier(ModelConfig):
     num_classes: PositiveInt | None = None
     """None: as many as there are labels in the split that is trained on."""
 
+    @property
+    def scores_images(self) -> bool:
+        return self.backbone != "sgan"
+
     @model_validator(mode="after")
     def _check(self) -> Classifier:
         if not all(part.strip() for part in self.label.split("+")):

@@ -1,4 +1,7 @@
-"""What `stackgan neighbours` does: looks at the training images once, keeps what it saw beside the run, and finds the nearest."""
+"""`neighbours`: the training images nearest to generated ones, to see whether any were learned by heart.
+
+The training images are looked at once; what was seen of them is kept beside the run.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,31 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stackgan_cli.errors import MismatchError
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from torch import Tensor
+from stackgan_cli import registry
+from stackgan_cli.encoders.extractor_weights import file_sha256
+from stackgan_cli.errors import MismatchError, UsageError
+from stackgan_cli.files import replacing, write_json
+from stackgan_cli.metrics.image_sets import CacheSet, FolderSet, ImageSet
+from stackgan_cli.models.interface import ImageDiscriminator, ImageExtractor
+from stackgan_cli.sampling import Sampler
+from stackgan_cli.viz.grids import save_png
+from stackgan_cli.viz.maps import reduced
+from stackgan_cli.viz.nearest import Nearest, neighbour_sheet
+from stackgan_cli.workflows.conditions import conditions, identity_of, label_name, side_of
+from stackgan_cli.workflows.generators import folder_of, open_generator
+from stackgan_cli.workflows.instruments import Extract, extract_function
+from stackgan_cli.workflows.reporter import SILENT, Reporter
+from stackgan_cli.workspace import Name, Workspace
 
-    from stackgan_cli.cli.extract import Extract
-    from stackgan_cli.cli.ui import Session
-    from stackgan_cli.metrics.image_sets import CacheSet, ImageSet
-    from stackgan_cli.sampling import Sampler
-    from stackgan_cli.viz.nearest import Nearest
-
+SHEET_ROWS = 24
+"""Queries that the sheet shows; the JSON file has all."""
 BATCH = 64
 LEAST = 8
 """Images that are drawn, where their number is not given and there are fewer captions or labels."""
@@ -33,14 +46,8 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
 
     Raises MismatchError when the weights have no such discriminator.
     """
-    from stackgan_cli import registry
-    from stackgan_cli.encoders.extractor_weights import file_sha256
-    from stackgan_cli.models.interface import PairDiscriminator
 
-    model = sampler.weights.config.model
-    judges: dict[str, int] = getattr(model, "judges", {})
-    judged = {f"discriminator{name}": model.sides[index] for name, index in judges.items()}  # type: ignore[attr-defined]
-    judged = judged or {"discriminator": sampler.sides[-1]}
+    judged = sampler.model.judged_sides
     name = next((name for name in reversed(judged) if judged[name] == side), "")
     state = sampler.weights.tensors(name) if name else {}
     if not state:
@@ -48,7 +55,7 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
             f"these weights have no discriminator of {side} px", where=sampler.weights.path, hint="use --by features or --by pixels"
         )
     network = registry.load_network(sampler.weights, name).to(sampler.device)
-    assert isinstance(network, PairDiscriminator)
+    assert isinstance(network, ImageDiscriminator)
 
     def extract(images: np.ndarray) -> np.ndarray:
         found: np.ndarray = network.features(_pixels(images, sampler.device)).flatten(1).cpu().numpy()
@@ -65,10 +72,6 @@ def has_encoder(sampler: Sampler) -> bool:
 def encoder_function(sampler: Sampler) -> tuple[Extract, dict[str, Any]]:
     """Features of the encoder inside the weights, which the highest generator of the stack makes. Raises MismatchError without one."""
 
-    from stackgan_cli import registry
-    from stackgan_cli.encoders.extractor_weights import file_sha256
-    from stackgan_cli.models.interface import ImageExtractor
-
     if not has_encoder(sampler):
         raise MismatchError("these weights have no encoder of images", where=sampler.weights.path, hint="use --by features or --by pixels")
     network = registry.load_network(sampler.weights, "encoder").to(sampler.device)
@@ -83,16 +86,11 @@ def encoder_function(sampler: Sampler) -> tuple[Extract, dict[str, Any]]:
 
 def _pixels(images: np.ndarray, device: torch.device) -> Tensor:
     """uint8 (N, S, S, 3) to (N, 3, S, S) in [-1, 1]."""
-    import torch
-
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def pixel_function() -> tuple[Extract, dict[str, Any]]:
     """The pixels themselves, at 64 px at most."""
-    import numpy as np
-
-    from stackgan_cli.viz.maps import reduced
 
     def extract(images: np.ndarray) -> np.ndarray:
         return reduced(images, PIXELS_SIDE).reshape(len(images), -1).astype(np.float32)
@@ -101,18 +99,13 @@ def pixel_function() -> tuple[Extract, dict[str, Any]]:
 
 
 def search(
-    session: Session, images: ImageSet, extract: Extract, seen_by: dict[str, Any], folder: Path | None
+    images: ImageSet, extract: Extract, seen_by: dict[str, Any], folder: Path | None, reporter: Reporter
 ) -> Callable[[np.ndarray, int], Nearest]:
     """A function that finds the nearest of `images` to queries.
 
     Features are kept in `folder`, under a name that depends on what saw which images, and used again; earlier ones of the same kind are
     removed. Without a folder nothing is kept.
     """
-    import numpy as np
-
-    from stackgan_cli.files import replacing
-    from stackgan_cli.viz.nearest import Nearest
-
     key = hashlib.sha256(json.dumps([seen_by, images.identity], sort_keys=True, default=str).encode()).hexdigest()[:16]
     kind = "features" if "weights_sha256" not in seen_by else "encoder" if seen_by["network"] == "encoder" else "discriminator"
     path = None if folder is None else folder / f"training-{kind}-{key}.npy"
@@ -124,7 +117,7 @@ def search(
             for start in range(0, len(kept), BATCH):
                 nearest.add(kept[start : start + BATCH])
             return nearest
-        with session.progress("looking at training images", unit="images") as bar:
+        with reporter.progress("looking at training images", unit="images") as bar:
 
             def look(store: np.ndarray | None) -> None:
                 for start in range(0, len(images), BATCH):
@@ -152,9 +145,6 @@ def search(
 
 def squares(pictures: Sequence[np.ndarray], side: int) -> np.ndarray:
     """uint8 (N, side, side, 3) of pictures of any size: the centre square, averaged down or enlarged (bicubic)."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
     fitted = []
     for picture in pictures:
         least = min(picture.shape[:2])
@@ -164,8 +154,9 @@ def squares(pictures: Sequence[np.ndarray], side: int) -> np.ndarray:
 
 
 def find_queries(
-    session: Session,
     sampler: Sampler,
+    workspace: Workspace,
+    reporter: Reporter,
     training: CacheSet,
     captions: list[str],
     labels: list[str],
@@ -176,12 +167,6 @@ def find_queries(
     side: int,
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """uint8 (Q, side, side, 3), and what each of them is."""
-    import numpy as np
-
-    from stackgan_cli.cli.labels import label_name
-    from stackgan_cli.cli.pictures import conditions
-    from stackgan_cli.metrics.image_sets import FolderSet
-
     if folder is not None:
         files = FolderSet(folder)
         pictures = squares([files.read(np.array([index]))[0] for index in range(len(files))], side)
@@ -190,7 +175,7 @@ def find_queries(
         numbers = np.unique(np.linspace(0, len(training) - 1, real).astype(np.int64))
         rows = training.rows[numbers]
         return training.read(numbers), [{"name": training.cache.names[row], "row": int(row)} for row in rows]
-    texts, classes = conditions(session, sampler, captions, labels)
+    texts, classes = conditions(sampler, workspace, reporter, captions, labels)
     count = count or max(LEAST, len(texts or classes or []))
     seeds = list(range(seed, seed + count))
     in_turn = [None if texts is None else texts[number % len(texts)] for number in range(count)]
@@ -200,3 +185,68 @@ def find_queries(
     for one, label in zip(what, labels_in_turn or [], strict=False):
         one |= {"label": label, "class": label_name(label, sampler.weights.classes)}
     return drawn, what
+
+
+def neighbours(
+    captions: Sequence[str] = (),
+    *,
+    model: Name = "",
+    labels: Sequence[str] = (),
+    images: Path | None = None,
+    real: int = 0,
+    count: int | None = None,
+    nearest: int = 5,
+    by: str = "",
+    extractor: str = "",
+    weights_folder: Path | None = None,
+    cache: str = "",
+    seed: int = 0,
+    scale: str = "",
+    output: Path | None = None,
+    text_encoder: Path | None = None,
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> dict[str, Any]:
+    """Write a sheet of generated images beside the `nearest` training images of each; returns facts, with the folder and the sheet.
+
+    `images`, a folder, or `real`, a number of training images, take the place of generated ones. `by` is `discriminator` (its last map
+    before the text), `encoder` (SGAN's), `features` (of an `extractor`) or `pixels`; by default the encoder where there is one.
+    """
+    workspace = workspace or Workspace.locate()
+    if (images is not None) + bool(real) + bool(captions or labels) > 1:
+        raise UsageError("give captions or labels, --images or --real, not several of them")
+    source, sampler = open_generator(model, workspace, reporter, device=device, text_encoder=text_encoder)
+    data = workspace.open_cache(cache or sampler.weights.config.data.cache)
+    side = side_of(sampler, scale)
+    training = CacheSet(data, "train", side, whole=sampler.weights.config.data.whole)
+    by = by or ("encoder" if has_encoder(sampler) else "discriminator")
+    if by == "encoder":
+        extract, seen_by = encoder_function(sampler)
+    elif by == "discriminator":
+        extract, seen_by = discriminator_function(sampler, side)
+    elif by == "pixels":
+        extract, seen_by = pixel_function()
+    else:
+        extract, seen_by = extract_function(extractor, data, sampler.device, workspace, reporter, weights_folder=weights_folder)
+
+    shown_images, queries = find_queries(
+        sampler, workspace, reporter, training, list(captions), list(labels), images, real, count, seed, side
+    )
+    home = folder_of(source, workspace, "neighbours")
+    found = search(training, extract, seen_by, None if by == "pixels" else home, reporter)(extract(shown_images), nearest)
+    for query, indices, distances in zip(queries, found.indices.tolist(), found.distances.tolist(), strict=True):
+        query["neighbours"] = [
+            {"name": data.names[training.rows[index]], "row": int(training.rows[index]), "distance": distance}
+            for index, distance in zip(indices, distances, strict=True)
+        ]
+    facts = {**identity_of(sampler), "by": by, "seen_by": seen_by, "cache": str(data.path), "training_images": len(training)}
+    facts |= {"side": side, "queries": queries}
+    if real:
+        facts["own_nearest"] = sum(query["row"] == query["neighbours"][0]["row"] for query in queries)
+    folder, name = output or home, "real" if real else "neighbours" if images is None else "images"
+    shown = found.indices[:SHEET_ROWS]
+    drawn = training.read(shown.ravel()).reshape(*shown.shape, side, side, 3)
+    save_png(folder / f"{name}.png", neighbour_sheet(shown_images[:SHEET_ROWS], drawn))
+    write_json(folder / f"{name}.json", facts)
+    return {**facts, "folder": str(folder), "sheet": str(folder / f"{name}.png")}

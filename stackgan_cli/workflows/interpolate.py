@@ -1,24 +1,94 @@
-"""What `stackgan interpolate` draws: ways between captions or seeds, and grids of the two kinds of noise."""
+"""`interpolate`: images on the way from one caption, or one noise, to another, and grids of the two kinds of noise."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stackgan_cli.cli.labels import label_name, label_word
-from stackgan_cli.cli.pictures import conditions, identity_of, side_of
+import numpy as np
+import torch
+from torch import Tensor
+
 from stackgan_cli.errors import UsageError
+from stackgan_cli.files import write_json
+from stackgan_cli.sampling import Sampler, Stop, noise_of, render, walk
+from stackgan_cli.viz.animations import require_video, save_gif, save_mp4
+from stackgan_cli.viz.grids import grid, save_png
+from stackgan_cli.workflows.conditions import conditions, identity_of, label_name, label_word, side_of
+from stackgan_cli.workflows.generators import folder_of, open_generator
+from stackgan_cli.workflows.reporter import SILENT, Reporter
+from stackgan_cli.workspace import Name, Workspace
 
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
 
-    from stackgan_cli.cli.ui import Session
-    from stackgan_cli.sampling import Sampler, Stop
+def interpolate(
+    captions: Sequence[str] = (),
+    *,
+    model: Name = "",
+    labels: Sequence[str] = (),
+    steps: int = 8,
+    noise: bool = False,
+    count: int = 3,
+    noise_grid: str = "",
+    ca_only: bool = False,
+    zero_noise: bool = False,
+    seed: int = 0,
+    frames: int = 24,
+    video: bool = False,
+    scale: str = "",
+    output: Path | None = None,
+    text_encoder: Path | None = None,
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> dict[str, Any]:
+    """Walk between captions or classes, or with `noise` between `count` seeds; returns the sidecar, with the folder of the images.
+
+    `noise_grid` ("RxC") and `ca_only` make one grid of noises instead. `steps` images per leg of the strip, `frames` per leg of the GIF.
+    """
+    workspace = workspace or Workspace.locate()
+    if noise + bool(noise_grid) + ca_only > 1:
+        raise UsageError("give one of --noise, --noise-grid and --ca-only")
+    if zero_noise and (noise or noise_grid):
+        raise UsageError("--zero-noise leaves no noise to vary", hint="leave it out")
+    shape = _grid_shape(noise_grid)
+    if video:
+        require_video()
+    source, sampler = open_generator(model, workspace, reporter, device=device, text_encoder=text_encoder)
+    scene = Scene.of(sampler, workspace, reporter, captions, labels, scale=scale, seed=seed, zero=zero_noise)
+    folder = output or folder_of(source, workspace, "interpolate")
+    if shape is not None:
+        files, mode, options = [folder / "noise-grid.png"], "noise-grid", ["--noise-grid", noise_grid]
+        scene.write_noise_grid(*shape, files[0])
+    elif ca_only:
+        files, mode, options = [folder / "conditioning.png"], "ca-only", ["--ca-only", "--steps", str(steps)]
+        scene.write_conditioning(steps, files[0])
+    else:
+        noise = noise or scene.text is None
+        mode, options = ("noise", ["--noise", "--count", str(count)]) if noise else ("captions", [])
+        if not noise and not captions and not labels:
+            scene.keep(2)
+        stops = scene.between_seeds(count) if noise else scene.between_conditions()
+        names = [f"seed {seed + number}" for number in range(count)] if noise else scene.names
+        files = scene.write_walk(stops, names, folder, steps=steps, frames=frames, video=video)
+        options += ["--steps", str(steps), "--frames", str(frames), *(["--video"] if video else [])]
+    facts = scene.facts(mode, options, files)
+    write_json(folder / f"{files[0].stem}.json", facts)
+    return {**facts, "folder": str(folder)}
+
+
+def _grid_shape(text: str) -> tuple[int, int] | None:
+    """(rows, columns) of `4x4`; None for an empty string. Raises UsageError."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d{1,2})x(\d{1,2})", text.strip().lower())
+    if match is None or "0" in match.groups():
+        raise UsageError(f"{text!r} is not a shape", where="--noise-grid", hint="rows x columns, for example 4x4")
+    return int(match[1]), int(match[2])
 
 
 @dataclass
@@ -36,13 +106,20 @@ class Scene:
 
     @classmethod
     def of(
-        cls, session: Session, sampler: Sampler, captions: Sequence[str], labels: Sequence[str], *, scale: str, seed: int, zero: bool
+        cls,
+        sampler: Sampler,
+        workspace: Workspace,
+        reporter: Reporter,
+        captions: Sequence[str],
+        labels: Sequence[str],
+        *,
+        scale: str,
+        seed: int,
+        zero: bool,
     ) -> Scene:
         """The conditions to draw. Raises UsageError for captions or labels that the model does not take."""
-        import torch
-
         side = side_of(sampler, scale)
-        texts, classes = conditions(session, sampler, captions, labels)
+        texts, classes = conditions(sampler, workspace, reporter, captions, labels)
         text = None
         if texts is not None:
             text = sampler.vectors(texts)
@@ -60,22 +137,16 @@ class Scene:
 
     def noise(self, seed: int) -> dict[str, Tensor]:
         """The noise inputs of one image, name to (D,)."""
-        from stackgan_cli.sampling import noise_of
-
         drawn = noise_of(self.sampler.generator, [seed], self.sampler.device)
         return {name: value[0] * 0 if self.zero else value[0] for name, value in drawn.items()}
 
-    def draw(self, text: Tensor | None, noise: dict[str, Tensor]) -> np.ndarray:
+    def generate(self, text: Tensor | None, noise: dict[str, Tensor]) -> np.ndarray:
         """uint8 (N, side, side, 3) of N rows of text and noise."""
-        from stackgan_cli.sampling import render
-
         count = len(next(iter(noise.values())))
         return render(self.sampler.generator, text, range(count), device=self.sampler.device, noise=noise)[self.side]
 
     def between_conditions(self) -> list[Stop]:
         """A stop a caption or class, all with the noise of one seed."""
-        from stackgan_cli.sampling import Stop
-
         assert self.text is not None
         if len(self.names) < 2:
             two = '"a red bird" "a blue bird"' if self.labels is None else "--labels 0,1"
@@ -84,8 +155,6 @@ class Scene:
 
     def between_seeds(self, count: int) -> list[Stop]:
         """A stop a seed, all with the first caption or class."""
-        from stackgan_cli.sampling import Stop
-
         self.keep(1)
         return [Stop(None if self.text is None else self.text[0], self.noise(self.seed + number)) for number in range(count)]
 
@@ -93,19 +162,13 @@ class Scene:
 
     def write_walk(self, stops: list[Stop], names: list[str], folder: Path, *, steps: int, frames: int, video: bool) -> list[Path]:
         """strip.png, from each stop to the next; grid.png, of all pairs, where there are more than two; walk.gif; walk.mp4."""
-        import numpy as np
-
-        from stackgan_cli.sampling import walk
-        from stackgan_cli.viz.animations import save_gif, save_mp4
-        from stackgan_cli.viz.grids import grid, save_png
-
         pairs = list(combinations(range(len(stops)), 2))
-        drawn = {pair: self.draw(*walk([stops[index] for index in pair], steps)) for pair in pairs}
+        drawn = {pair: self.generate(*walk([stops[index] for index in pair], steps)) for pair in pairs}
         sheets = {"strip.png": [pair for pair in pairs if pair[1] == pair[0] + 1]} | ({"grid.png": pairs} if len(stops) > 2 else {})
         for name, rows in sheets.items():
             titles = [f"{names[first]}  …  {names[last]}" for first, last in rows]
             save_png(folder / name, grid(np.concatenate([drawn[pair] for pair in rows]), steps, titles))
-        moving = self.draw(*walk(stops, frames + 1, closed=True))
+        moving = self.generate(*walk(stops, frames + 1, closed=True))
         save_gif(folder / "walk.gif", moving)
         if video:
             save_mp4(folder / "walk.mp4", moving)
@@ -122,11 +185,6 @@ class Scene:
 
     def _write_grid(self, conditioning: list[int], z: list[int] | None, path: Path) -> None:
         """With seeds of `z`: a row a conditioning seed, a column a z. Without: a row a caption, a column a conditioning seed."""
-        import torch
-
-        from stackgan_cli.sampling import noise_of
-        from stackgan_cli.viz.grids import grid, save_png
-
         generator, device = self.sampler.generator, self.sampler.device
         names = list(generator.noise_shapes(1))
         if len(names) == 1:
@@ -142,7 +200,7 @@ class Scene:
         noise[column] = noise_of(generator, z_seeds, device)[column].expand(len(seeds), -1) * (0 if self.zero else 1)
         assert self.text is not None
         text = torch.repeat_interleave(self.text, len(seeds) // len(self.names), 0)
-        save_png(path, grid(self.draw(text, noise), columns, captions))
+        save_png(path, grid(self.generate(text, noise), columns, captions))
 
     def facts(self, mode: str, options: list[str], files: list[Path]) -> dict[str, Any]:
         """The sidecar: what was drawn, and the command that draws it again."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stackgan_cli import starting
 from stackgan_cli.config.archs import HDGAN, SGAN, CharCNNRNN, Classifier, ModelConfig, StackGANv1, StackGANv2, VSSimilarity
 from stackgan_cli.encoders import char_cnn_rnn, similarity
 from stackgan_cli.errors import ConfigError, did_you_mean
@@ -23,8 +22,9 @@ from stackgan_cli.objectives.matching import MatchingObjective
 from stackgan_cli.objectives.retrieval import RetrievalObjective
 from stackgan_cli.objectives.similarity import SimilarityObjective
 from stackgan_cli.objectives.stacked import StackedObjective
+from stackgan_cli.registry import starting
+from stackgan_cli.registry.starting import Requirements, Sources
 from stackgan_cli.runs import Weights
-from stackgan_cli.starting import Requirements, Sources
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,84 @@
-"""Puts a human study together: texts of a dataset's test split, each model's pictures of them, real images, the page and the key."""
+"""`rank-study`: a page that asks people which model's images are best, or whether they pass for real; and what their answers say."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
+
+from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.views import centre_views, check_side
 from stackgan_cli.errors import UsageError
+from stackgan_cli.files import write_json, write_text
+from stackgan_cli.metrics.rank_study import MOST_MODELS, REAL, Question, Study, pick_captions, plan, read_answers, score
+from stackgan_cli.runtime import pick_device
+from stackgan_cli.sampling import Sampler
+from stackgan_cli.viz.pages import image_uri
+from stackgan_cli.viz.rank_page import rank_page
+from stackgan_cli.workflows.reporter import SILENT, Reporter
+from stackgan_cli.workspace import Workspace
 
-if TYPE_CHECKING:
-    import numpy as np
+LARGE = 40e6
+"""Bytes of a page that the user is told about."""
 
-    from stackgan_cli.cli.ui import Session
-    from stackgan_cli.data.cache import Cache
-    from stackgan_cli.metrics.rank_study import Question, Study
-    from stackgan_cli.sampling import Sampler
+
+def make_rank_study(
+    models: Sequence[str],
+    *,
+    real: bool = False,
+    captions_per_class: int = 50,
+    questions: int = 50,
+    images: int | None = None,
+    cache: str = "",
+    jpeg: bool = False,
+    seed: int = 0,
+    output: Path | None = None,
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> dict[str, Any]:
+    """Write one self-contained page with the questions, and the key that says which model stood where; returns facts about both.
+
+    `models` are runs or weights files, whose images of the same texts are ranked; with `real`, each is shown beside a real image instead.
+    """
+    workspace = workspace or Workspace.locate()
+    if real and images is not None:
+        raise UsageError("--real shows one image of each kind", where="--images", hint="leave it out")
+    study, html = make_study(
+        {name: workspace.weights(name).path for name in models},
+        workspace,
+        reporter,
+        kind="real" if real else "rank",
+        cache_name=cache,
+        per_class=captions_per_class,
+        count=questions,
+        images=1 if real else images or 5,
+        kind_of_file="jpeg" if jpeg else "png",
+        seed=seed,
+        device=device,
+    )
+    folder = output or workspace.new_folder("rank-studies")
+    write_text(folder / "study.html", html)
+    write_json(folder / "key.json", study.to_json())
+    if len(html) > LARGE:
+        reporter.warn(f"the page has {len(html) / 1e6:.0f} MB; --jpeg, fewer --questions or fewer --images make it smaller")
+    facts: dict[str, Any] = {"study": study.id, "kind": study.kind, "questions": len(study.questions), "models": list(study.models)}
+    return facts | {"page": str(folder / "study.html"), "key": str(folder / "key.json"), "bytes": len(html)}
+
+
+def score_rank_study(answers: Sequence[Path], key: Path, *, seed: int = 0) -> dict[str, Any]:
+    """What answers saved by the page say: mean ranks with 95 % intervals and agreement, or how often images were taken for real."""
+    study = Study.read(key)
+    return {"kind": study.kind, "of_questions": len(study.questions), **score(study, read_answers(answers, study), seed=seed)}
 
 
 def make_study(
-    session: Session,
     models: Mapping[str, Path],
+    workspace: Workspace,
+    reporter: Reporter,
     *,
     kind: Literal["rank", "real"],
     cache_name: str,
@@ -32,13 +90,6 @@ def make_study(
     device: str,
 ) -> tuple[Study, str]:
     """The key and the page of a study of weights files by name. Raises UsageError for models that cannot be compared."""
-    from stackgan_cli.data.cache import Cache
-    from stackgan_cli.metrics.rank_study import MOST_MODELS, Study, plan
-    from stackgan_cli.runtime import pick_device
-    from stackgan_cli.sampling import Sampler
-    from stackgan_cli.viz.pages import image_uri
-    from stackgan_cli.viz.rank_page import rank_page
-
     if kind == "rank" and not 2 <= len(models) <= MOST_MODELS:
         raise UsageError(
             f"a study ranks 2 to {MOST_MODELS} different models, not {len(models)}",
@@ -46,11 +97,11 @@ def make_study(
         )
     samplers = {name: Sampler.load(path, pick_device(device)) for name, path in models.items()}
     first = next(iter(samplers.values()))
-    cache = Cache.open(session.workspace.cache_path(cache_name or first.weights.config.data.cache))
+    cache = workspace.open_cache(cache_name or first.weights.config.data.cache)
     if kind == "real" and count < len(models):
         raise UsageError(f"{count} questions do not reach all {len(models)} models", where="--questions", hint="a question asks about one")
     questions = plan(kind, list(models), _prompts(samplers, cache, per_class, count, seed), images=images, seed=seed)
-    pictures = _drawn(session, samplers, questions, cache)
+    pictures = _generated(samplers, questions, cache, reporter)
     digest = hashlib.blake2b(digest_size=5)
     shown: list[dict[str, Any]] = []
     for question in questions:
@@ -71,10 +122,6 @@ def make_study(
 
 def _prompts(samplers: Mapping[str, Sampler], cache: Cache, per_class: int, count: int, seed: int) -> list[tuple[str | None, int | None]]:
     """(text, row of the image it belongs to) of each question; without a text for models that read none."""
-    import numpy as np
-
-    from stackgan_cli.metrics.rank_study import pick_captions
-
     read = {name: sampler.encoder is not None for name, sampler in samplers.items()}
     if len(set(read.values())) > 1:
         deaf = next(name for name, reads in read.items() if not reads)
@@ -88,22 +135,17 @@ def _prompts(samplers: Mapping[str, Sampler], cache: Cache, per_class: int, coun
     return [(cache.captions[caption], row) for row, caption in pairs]
 
 
-def _drawn(
-    session: Session, samplers: Mapping[str, Sampler], questions: tuple[Question, ...], cache: Cache
+def _generated(
+    samplers: Mapping[str, Sampler], questions: tuple[Question, ...], cache: Cache, reporter: Reporter
 ) -> dict[str, dict[str, np.ndarray]]:
     """Pictures uint8 (images, side, side, 3) of each question and who stands in it."""
-    import numpy as np
-
-    from stackgan_cli.data.views import centre_views, check_side
-    from stackgan_cli.metrics.rank_study import REAL
-
     pictures: dict[str, dict[str, np.ndarray]] = {question.id: {} for question in questions}
     for name, sampler in samplers.items():
         mine = [question for question in questions if name in question.options]
         seeds = [seed for question in mine for seed in question.seeds]
         texts = [question.prompt or "" for question in mine for _ in question.seeds]
         labels = None if sampler.num_classes is None else [seed % sampler.num_classes for seed in seeds]
-        session.say(f"{name}: {len(seeds):,} pictures")
+        reporter.say(f"{name}: {len(seeds):,} pictures")
         by_side = sampler.sample(texts if sampler.encoder is not None else None, seeds, labels=labels)
         side = max(by_side)
         for question, images in zip(mine, np.split(by_side[side], len(mine)), strict=True):

@@ -1,0 +1,138 @@
+"""What to generate images of: captions or class labels as they are typed, which resolutions, and what a model is called in sidecars."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stackgan_cli import __version__
+from stackgan_cli.errors import UsageError, UserError, did_you_mean
+from stackgan_cli.sampling import Sampler
+from stackgan_cli.text.alphabet import coding_notes
+from stackgan_cli.workflows.reporter import Reporter
+from stackgan_cli.workspace import Workspace
+
+HELD_OUT = 6
+"""Captions to take when the user gives none."""
+FIRST_CLASSES = 10
+"""Labels to take when the user gives none."""
+SHOWN = 12
+"""Names that an error lists."""
+
+
+def conditions(
+    sampler: Sampler, workspace: Workspace, reporter: Reporter, captions: Sequence[str], labels: Sequence[str]
+) -> tuple[list[str] | None, list[int] | None]:
+    """The captions or the labels to draw, both None for an unconditional model; without any, held-out captions or the first classes.
+
+    `labels` are as they were typed (labels.py). Raises UsageError for captions or labels that the model does not take.
+    """
+    if captions and sampler.encoder is None:
+        what = "is conditional on classes: give --labels" if sampler.num_classes else "is unconditional: it takes no captions"
+        raise UsageError(f"this model {what}", where=sampler.weights.path)
+    if sampler.num_classes is not None:
+        first = range(min(FIRST_CLASSES, sampler.num_classes))
+        return None, parse_labels(labels, sampler.num_classes, sampler.weights.classes) or list(first)
+    if labels:
+        raise UsageError("this model takes no class labels", where=sampler.weights.path, hint="leave out --labels")
+    if sampler.encoder is None:
+        return None, None
+    texts = list(captions) or _held_out(sampler, workspace, reporter)
+    _note_what_is_not_read(sampler, texts, reporter)
+    return texts, None
+
+
+def _held_out(sampler: Sampler, workspace: Workspace, reporter: Reporter) -> list[str]:
+    """Captions to draw when none is given: those of the configuration, else of the first held-out images."""
+    config = sampler.weights.config
+    if config.samples.captions:
+        return list(config.samples.captions)
+    try:
+        cache = workspace.open_cache(config.data.cache)
+    except UserError:
+        raise UsageError("say what to draw", hint='stackgan sample "a red bird with black wings"') from None
+    rows = cache.rows("test")[:HELD_OUT]
+    reporter.say("no caption given: those of held-out images")
+    return [cache.captions[cache.caption_offsets[row]] for row in rows]
+
+
+def _note_what_is_not_read(sampler: Sampler, captions: Sequence[str], reporter: Reporter) -> None:
+    assert sampler.encoder is not None
+    config = sampler.encoder.config
+    for caption in captions:
+        for note in coding_notes(caption, lowercase=config.lowercase, unknown=config.unknown):
+            reporter.warn(f"{caption[:40]!r}: {note}")
+
+
+def kept_sides(sides: list[int], stage: str | None, scale: str, where: Path) -> list[int]:
+    """Which of the model's sides to keep; `stage` is 1, 2, both or None, `scale` a side, all or empty. Raises UsageError."""
+    if stage == "2" and len(sides) == 1:
+        raise UsageError(f"these weights have one stage, of {sides[0]} px", where=where, hint="use --stage 1, or the run of a Stage-II")
+    if scale and scale != "all" and scale not in map(str, sides):
+        raise UsageError(f"these weights make no pictures of {scale} px", where=where, hint=f"--scale {'|'.join(map(str, sides))}|all")
+    if stage == "both" or scale == "all":
+        return sides
+    return sides[:1] if stage == "1" else [int(scale)] if scale else sides[-1:]
+
+
+def side_of(sampler: Sampler, scale: str) -> int:
+    """The one side that is asked for, else the largest. Raises UsageError."""
+    if scale == "all":
+        raise UsageError("one side at a time", where="--scale", hint=f"--scale {'|'.join(map(str, sampler.sides))}")
+    return kept_sides(sampler.sides, None, scale, sampler.weights.path)[0]
+
+
+def identity_of(sampler: Sampler) -> dict[str, Any]:
+    """What drew the pictures, as sidecars record it."""
+    weights = sampler.weights
+    return {
+        "stackgan": __version__,
+        "weights": str(weights.path),
+        "step": weights.step,
+        "preset": weights.config.name,
+        "text_encoder": weights.text_encoder["hash"] if weights.text_encoder else None,
+    }
+
+
+# -- class labels -----------------------------------------------------------------------------------------------------------
+
+
+def label_name(label: int | None, names: Sequence[str] | None) -> str:
+    """What a label is called: its name, or `class 3` where it has none; nothing for no label."""
+    if label is None:
+        return ""
+    return names[label] if names is not None and label < len(names) else f"class {label}"
+
+
+def label_word(label: int, names: Sequence[str] | None) -> str:
+    """A label as a command says it: its number, but where that is the name of another class its name."""
+    return label_name(label, names) if str(label) in (names or ()) else str(label)
+
+
+def parse_labels(words: Sequence[str], num_classes: int, names: Sequence[str] | None) -> list[int]:
+    """The labels of words like `3`, `0-9`, `0,3,7`, `airplane,ship`, in their order; a name goes before a number.
+
+    Raises UsageError, with a suggestion, for a class that there is not.
+    """
+    known = {name: number for number, name in enumerate(names or ())}
+    parts = [part for word in words for part in ([word] if word in known else word.split(","))]
+    return [label for part in parts for label in _labels(part.strip(), num_classes, known)]
+
+
+def _labels(text: str, num_classes: int, known: dict[str, int]) -> list[int]:
+    if text in known:
+        return [known[text]]
+    listed = ", ".join([*list(known)[:SHOWN], *(["..."] if len(known) > SHOWN else [])])
+    hint = f"0 to {num_classes - 1}" + (f", or a name: {listed}" if known else "")
+    match = re.fullmatch(r"(-?\d{1,9})(?:-(\d{1,9}))?", text)
+    if match is None:
+        raise UsageError(f"there is no class {text!r}{did_you_mean(text, known)}", where="--labels", hint=hint)
+    first, last = int(match[1]), int(match[2] or match[1])
+    for number in (first, last):
+        if not 0 <= number < num_classes:
+            raise UsageError(f"there is no class {number}", where="--labels", hint=hint)
+    if last < first:
+        raise UsageError(f"{text!r} is no range of classes", where="--labels", hint=f"the smaller number first: {last}-{first}")
+    return list(range(first, last + 1))

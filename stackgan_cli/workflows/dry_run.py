@@ -1,0 +1,38 @@
+"""`train --dry-run`: the resolved configuration, what a step costs, and what is missing. Nothing is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stackgan_cli.config.schema import RunConfig
+from stackgan_cli.errors import UserError
+from stackgan_cli.training.cost import Estimate, estimate
+from stackgan_cli.training.inputs import ResolvedInputs
+from stackgan_cli.training.loop import total_steps
+from stackgan_cli.training.plan import Prerequisite, plan
+from stackgan_cli.workflows.reporter import SILENT, Reporter
+from stackgan_cli.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a training would take. `steps` is None where it depends on a cache that does not exist."""
+
+    config: RunConfig
+    cost: Estimate
+    steps: int | None
+    missing: list[Prerequisite]
+
+
+def dry_run(config: RunConfig, workspace: Workspace, reporter: Reporter = SILENT) -> DryRun:
+    """The cost of training `config`. A cache that does not exist is a note, not an error."""
+    steps: int | None = config.train.steps
+    missing: list[Prerequisite] = []
+    try:
+        inputs = ResolvedInputs(config, workspace, fetch=False)
+        config = inputs.config
+        steps = total_steps(config.train, len(inputs.rows))
+        missing = plan(inputs)
+    except UserError as error:
+        reporter.warn(f"{error}; {error.hint}" if error.hint else str(error))
+    return DryRun(config, estimate(config), steps, missing)

@@ -1,0 +1,139 @@
+"""`encode-text`: vectors of the captions of a cache, or of captions of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from stackgan_cli.config.presets import load_config, preset_names
+from stackgan_cli.data.caption_vectors import CaptionVectors
+from stackgan_cli.data.sources import DATASETS
+from stackgan_cli.encoders.text_encoder import TextEncoder
+from stackgan_cli.errors import DataError, UsageError
+from stackgan_cli.files import replacing
+from stackgan_cli.runtime import World, pick_device
+from stackgan_cli.text.alphabet import coding_notes
+from stackgan_cli.training.inputs import ResolvedInputs, run_name, vectors_of
+from stackgan_cli.workflows.reporter import SILENT, Reporter
+from stackgan_cli.workspace import Workspace
+
+if TYPE_CHECKING:
+    pass
+
+DEFAULT_ENCODER = "char-cnn-rnn"
+"""The preset that makes the text encoder of datasets that name none of their own."""
+
+
+@dataclass(frozen=True)
+class EncodedCache:
+    """Caption vectors beside a cache, and the encoder that made them."""
+
+    path: Path
+    captions: int
+    dimensions: int
+    encoder: Path
+    encoder_hash: str
+
+
+@dataclass(frozen=True)
+class EncodedCaptions:
+    """`vectors` (N, T) float32 of `captions`."""
+
+    captions: list[str]
+    vectors: np.ndarray
+    encoder: Path
+    encoder_hash: str
+
+    def save(self, path: Path) -> None:
+        """Write the vectors as a `.npy` file."""
+        with replacing(path) as temporary, temporary.open("wb") as target:
+            np.save(target, self.vectors)
+
+
+def encode_text(
+    cache: str = "",
+    *,
+    encoder: str = "",
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> EncodedCache:
+    """Store the vectors of all captions of a cache (default: the newest) beside it, where they are not yet.
+
+    `encoder` is a file (.safetensors, .t7, .pth), a run, or a preset, which is trained when it has not been. By default it is the newest
+    trained encoder of the cache, else the preset of its dataset.
+    """
+    from stackgan_cli.workflows.train import Training  # which encodes captions itself
+
+    workspace = workspace or Workspace.locate()
+    cache = cache or workspace.newest_cache()
+    workspace.cache_path(cache)
+    training = Training(workspace, reporter, device)
+    encoder = encoder or default_encoder(workspace, cache)
+    inputs = _inputs(encoder, cache, workspace)
+    if inputs.encoder_file is None and encoder in preset_names():
+        reporter.say(f"the text encoder {encoder!r} has not been trained for {cache}: that comes first")
+        training.trained(encoder, (), cache, run_name(encoder, cache))
+        inputs = _inputs(encoder, cache, workspace)
+    return encode_cache(inputs, training.device, training.world, reporter)
+
+
+def _inputs(encoder: str, cache: str, workspace: Workspace) -> ResolvedInputs:
+    """Those of a model of captions on `cache` with this encoder."""
+    return ResolvedInputs(load_config("v1-stage1", [], {"data": {"cache": cache}, "requires": {"text_encoder": encoder}}), workspace)
+
+
+def default_encoder(workspace: Workspace, cache: str) -> str:
+    """The newest trained encoder of this cache, else the preset that makes one."""
+    for run in workspace.all_runs():
+        if run.config.model.arch == "char-cnn-rnn" and run.config.data.cache == cache and run.status()["finished"]:
+            return run.name
+    dataset = DATASETS.get(cache)
+    return dataset.text_encoder if dataset is not None and dataset.text_encoder else DEFAULT_ENCODER
+
+
+def encode_cache(inputs: ResolvedInputs, device: torch.device, world: World, reporter: Reporter) -> EncodedCache:
+    """Store the vectors of all captions of the cache by the inputs' text encoder, and keep the encoder in the workspace."""
+    cache, path = inputs.cache, inputs.encoder_file
+    if path is None or inputs.text_encoder is None:
+        wanted = inputs.config.requires.text_encoder
+        hint = f"stackgan train --preset {wanted}" if wanted else "name one with requires.text_encoder, or run stackgan encode-text"
+        raise DataError(f"the text encoder {wanted!r} does not exist" if wanted else "no text encoder is named", hint=hint)
+    encoder = inputs.text_encoder
+    target = CaptionVectors.path_for(cache.path, encoder.hash)
+    if world.is_main and encoder.hash not in [vectors.encoder_hash for vectors in vectors_of(cache)]:
+        encoder.save(inputs.workspace.encoder_path(encoder.hash))
+        with reporter.progress(f"encoding {cache.path.stem}", unit="captions") as bar:
+            vectors = encoder.encode(cache.captions, device=device, progress=bar.update)
+        target = CaptionVectors.write(cache, vectors, {**encoder.identity, "file": str(path)}, encoder.hash)
+    world.barrier()
+    return EncodedCache(target, cache.num_captions, encoder.config.text_dim, path, encoder.hash)
+
+
+def encode_captions(
+    captions: Sequence[str],
+    *,
+    encoder: str = "",
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> EncodedCaptions:
+    """Vectors of captions by a file, a run, or the newest trained text encoder. Raises UsageError when there is none."""
+    workspace = workspace or Workspace.locate()
+    path = Path(encoder).expanduser()
+    if not encoder or not path.is_file():
+        run = workspace.find_run(encoder) if encoder else workspace.newest_run("char-cnn-rnn")
+        weights = run.latest_weights() if run is not None else None
+        if weights is None:
+            raise UsageError("no text encoder has been trained yet", where="--encoder", hint="stackgan encode-text, or --encoder FILE")
+        path = weights
+    loaded = TextEncoder.load(path)
+    for text in captions:
+        for note in coding_notes(text, lowercase=loaded.config.lowercase, unknown=loaded.config.unknown):
+            reporter.warn(f"{text[:40]!r}: {note}")
+    return EncodedCaptions(list(captions), loaded.encode(captions, device=pick_device(device)), path, loaded.hash)

@@ -1,0 +1,175 @@
+"""Which network looks at the images of `evaluate`, `tsne` and `neighbours`, and which one judges captions, when the user names none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stackgan_cli import registry
+from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.labels import read_labels
+from stackgan_cli.data.sources import DATASETS
+from stackgan_cli.encoders.extractor import Extractor, open_extractor
+from stackgan_cli.errors import MismatchError
+from stackgan_cli.metrics.accuracy import match_outputs
+from stackgan_cli.metrics.image_sets import CacheSet, ImageSet
+from stackgan_cli.metrics.joint_space import JointSpace
+from stackgan_cli.runs import Weights
+from stackgan_cli.training.inputs import run_name
+from stackgan_cli.viz.maps import REPEAT_SIDE, pixel_features
+from stackgan_cli.workflows.reporter import Reporter
+from stackgan_cli.workflows.train import Training
+from stackgan_cli.workspace import Workspace
+
+GENERAL = "tf-inception-2015"
+"""The extractor of datasets that have no classifier of their own."""
+JUDGE_SEED = 1
+
+
+def pick_extractor(
+    spec: str,
+    cache: Cache | None,
+    device: torch.device,
+    workspace: Workspace,
+    reporter: Reporter,
+    *,
+    weights_folder: Path | None = None,
+    **settings: Any,
+) -> Extractor:
+    """The extractor that `spec` names; without one the newest classifier trained on `cache`, else Inception of 2015.
+
+    `settings` go to `open_extractor`. Raises EnvironmentProblem (exit 6) when its weights are neither here nor to be downloaded.
+    """
+    spec = spec or default_extractor(cache, str(device), workspace, reporter)
+    kind, _, name = spec.partition(":")
+    if kind == "classifier":
+        spec = f"classifier:{_weights_file(name, workspace)}"
+    return open_extractor(spec, weights_folder=weights_folder or workspace.extractors, device=device, **settings)
+
+
+def default_extractor(cache: Cache | None, device: str, workspace: Workspace, reporter: Reporter) -> str:
+    """The extractor for pictures of a cache; a classifier of the datasets that have a preset for one is trained when it is not there."""
+    if cache is None:
+        return GENERAL
+    run = _classifier_run(cache, workspace)
+    if run is not None:
+        return f"classifier:{run}"
+    dataset = DATASETS.get(cache.dataset)
+    if dataset is not None and dataset.classifier:
+        name = run_name(dataset.classifier, workspace.name_of(cache))
+        return _trained(cache, dataset.classifier, [], name, device, workspace, reporter)
+    return GENERAL if judge_preset(cache.dataset) is None else _judge(cache, device, workspace, reporter)
+
+
+def default_judge(cache: Cache | None, device: str, workspace: Workspace, reporter: Reporter) -> str:
+    """The classifier that says whether pictures show their labels: never the encoder that a stack of generators was trained to please.
+
+    It is trained when it is not there. Raises MismatchError for datasets without a preset, of which no classifier is there either.
+    """
+    run = None if cache is None else _classifier_run(cache, workspace)
+    if cache is not None and judge_preset(cache.dataset) is not None:
+        return _judge(cache, device, workspace, reporter)
+    if run is None:
+        name = "NAME" if cache is None else workspace.name_of(cache)
+        raise MismatchError(
+            "no classifier is available for these images",
+            hint=f"stackgan train --preset classifier --name judge data.cache={name}, and then --extractor classifier:judge",
+        )
+    return f"classifier:{run}"
+
+
+def judge_preset(dataset: str) -> str | None:
+    """The preset of the network that judges images of a dataset by their labels; None where there is none."""
+    row = DATASETS.get(dataset)
+    return None if row is None else row.judge
+
+
+def _judge(cache: Cache, device: str, workspace: Workspace, reporter: Reporter) -> str:
+    preset = judge_preset(cache.dataset)
+    assert preset is not None
+    return _trained(cache, preset, [f"train.seed={JUDGE_SEED}"], f"judge-{cache.path.stem}", device, workspace, reporter)
+
+
+def _trained(cache: Cache, preset: str, overrides: list[str], name: str, device: str, workspace: Workspace, reporter: Reporter) -> str:
+    """The classifier `name`, trained or finished where it is not."""
+    run, data = workspace.run_at(name), workspace.name_of(cache)
+    if run is None or not run.status()["finished"]:
+        words = " ".join(["stackgan train --preset", preset, f"--name {name}", *overrides, f"data.cache={data}"])
+        reporter.say(f"no classifier has been trained on {cache.path.stem} yet: {words} comes first")
+        Training(workspace, reporter, device).trained(preset, overrides, data, name)
+    return f"classifier:{name}"
+
+
+def right_outputs(images: ImageSet, extractor: Extractor, weights: Weights | None, reporter: Reporter) -> np.ndarray:
+    """(N,) int64: the output of a classifier that is right for each image, that of its label.
+
+    Real images are labelled with what the classifier tells apart (`model.label`). Raises MismatchError when it does not know the labels.
+    """
+    labels, names = images.labels, images.label_names
+    if extractor.name == "classifier":
+        judge = Weights.open(extractor.path)
+        label = registry.find(judge.config.model.arch).requirements(judge.config.model).label
+        if isinstance(images, CacheSet) and label is not None and label != "class":
+            found = read_labels(images.cache, label, images.split)
+            labels, names = found.ids[images.rows], found.names
+        if weights is not None and _is_inverted(judge, weights):
+            reporter.warn(f"the generators were trained to please {extractor.label}: have it judged by a classifier trained separately")
+    assert labels is not None and extractor.num_classes is not None
+    return match_outputs(labels, names, extractor.classes, extractor.num_classes, where=extractor.path)
+
+
+def _is_inverted(judge: Weights, generators: Weights) -> bool:
+    """Whether a classifier is the encoder inside the weights of a stack of generators."""
+    inside, own = generators.tensors("encoder"), judge.tensors("classifier")
+    return inside.keys() == own.keys() and all(bool((inside[key] == own[key]).all()) for key in own)
+
+
+def pick_joint(name: str, cache: Cache | None, device: torch.device, workspace: Workspace, reporter: Reporter) -> JointSpace:
+    """The judge of captions: the run or file `name`, else the newest vs-similarity, else the newest text encoder, of the dataset.
+
+    Raises MismatchError when there is none.
+    """
+    if name:
+        return JointSpace.open(_weights_file(name, workspace), device)
+    for arch in ("vs-similarity", "char-cnn-rnn"):
+        for run in workspace.all_runs():
+            weights = run.latest_weights()
+            mine = cache is not None and run.config.data.cache == workspace.name_of(cache)
+            if run.config.model.arch == arch and weights is not None and mine:
+                reporter.say(f"captions are judged by {run.name}")
+                return JointSpace.open(weights, device)
+    raise MismatchError("nothing here can compare pictures with captions", hint="stackgan train --preset vs-similarity, or --joint FILE")
+
+
+def _classifier_run(cache: Cache, workspace: Workspace) -> str | None:
+    """The newest finished classifier that was trained on this cache; encoders to be inverted do not count."""
+    name = workspace.name_of(cache)
+    classifiers = (run for run in workspace.all_runs() if run.config.model.scores_images and run.config.data.cache == name)
+    return next((run.name for run in classifiers if run.status()["finished"]), None)
+
+
+def _weights_file(name: str, workspace: Workspace) -> Path:
+    return workspace.weights(name).path
+
+
+Extract = Callable[[np.ndarray], np.ndarray]
+"""uint8 (N, S, S, 3) -> float32 (N, D)."""
+
+
+def extract_function(
+    spec: str, cache: Cache | None, device: torch.device, workspace: Workspace, reporter: Reporter, *, weights_folder: Path | None = None
+) -> tuple[Extract, dict[str, Any]]:
+    """The function and what it is. `spec` is `pixels`, an extractor, or empty for that of `evaluate`."""
+    if spec == "pixels":
+        return pixel_features, {"extractor": "pixels", "side": REPEAT_SIDE, "resize": "area"}
+    extractor = pick_extractor(spec, cache, device, workspace, reporter, weights_folder=weights_folder)
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        features: np.ndarray = extractor(torch.from_numpy(images).permute(0, 3, 1, 2)).features.cpu().numpy()
+        return features
+
+    return extract, extractor.identity

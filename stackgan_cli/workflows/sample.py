@@ -1,0 +1,181 @@
+"""`sample`: images of captions or labels, a grid, and a sidecar from which any single image can be made again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from stackgan_cli.errors import UsageError, did_you_mean
+from stackgan_cli.files import write_json
+from stackgan_cli.sampling import Sampler, noise_of
+from stackgan_cli.viz.grids import grid, save_png
+from stackgan_cli.workflows.conditions import conditions, identity_of, kept_sides, label_name, label_word
+from stackgan_cli.workflows.generators import open_generator
+from stackgan_cli.workflows.reporter import SILENT, Reporter
+from stackgan_cli.workspace import Name, WeightsFile, Workspace
+
+
+def sample(
+    captions: Sequence[str] = (),
+    *,
+    model: Name = "",
+    labels: Sequence[str] = (),
+    count: int = 4,
+    seed: int = 0,
+    stage: str | None = None,
+    scale: str = "",
+    fixed_noise: bool = False,
+    fix: Sequence[str] = (),
+    mean: bool = False,
+    grid: bool = True,
+    output: Path | None = None,
+    text_encoder: Path | None = None,
+    force: bool = False,
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> dict[str, Any]:
+    """Write `count` images per caption, or per class label, into `output` (default: a new folder in samples/); returns the sidecar.
+
+    `model` is a run or a weights file; by default the newest run that makes images. Without captions or labels, captions of held-out images
+    or the first classes are taken. Seeds count up from `seed`, one per image. See `Samples.generate` for the other arguments.
+    """
+    workspace = workspace or Workspace.locate()
+    source, sampler = open_generator(model, workspace, reporter, device=device, text_encoder=text_encoder, force=force)
+    samples = Samples.generate(
+        sampler,
+        workspace,
+        reporter,
+        captions,
+        labels=labels,
+        count=count,
+        seed=seed,
+        stage=stage,
+        scale=scale,
+        fixed_noise=fixed_noise,
+        fix=fix,
+        mean=mean,
+    )
+    return samples.write(output or workspace.new_folder("samples", f"{_name_of(source)}-"), with_grid=grid)
+
+
+def _name_of(source: WeightsFile) -> str:
+    return source.path.parent.parent.name if source.path.parent.name == "weights" else source.path.stem
+
+
+def slug(text: str) -> str:
+    """The beginning of a caption as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:40].strip("-") or "picture"
+
+
+@dataclass
+class Samples:
+    """Images in rows of `count`, a row per caption or label: {side: uint8 (N, side, side, 3)}, by ascending side.
+
+    `fixed` are the seeds (N,) of the noise inputs that do not come from an image's own.
+    """
+
+    sampler: Sampler
+    captions: list[str] | None
+    labels: list[int] | None
+    seeds: list[int]
+    fixed: dict[str, list[int]]
+    count: int
+    images: dict[int, np.ndarray]
+    mean: bool
+
+    @classmethod
+    def generate(
+        cls,
+        sampler: Sampler,
+        workspace: Workspace,
+        reporter: Reporter,
+        captions: Sequence[str],
+        *,
+        labels: Sequence[str],
+        count: int,
+        seed: int,
+        stage: str | None,
+        scale: str,
+        fixed_noise: bool,
+        fix: Sequence[str],
+        mean: bool,
+    ) -> Samples:
+        """Generate `count` images per caption. Seeds count up from `seed` (from row to row too, unless `fixed_noise`).
+
+        `fix` names noise inputs that stay the same in a row: those of its first image, or with NAME=SEED of a seed.
+        Raises UsageError as `conditions`, `kept_sides` and `fixed_seeds` do.
+        """
+        texts, classes = conditions(sampler, workspace, reporter, captions, labels)
+        rows = len(texts or classes or [None])
+        seeds = [seed + number + (0 if fixed_noise else row * count) for row in range(rows) for number in range(count)]
+        names = list(sampler.generator.noise_shapes(1))
+        if mean and "z" not in names:
+            raise UsageError("this model has no noise in the conditioning", where="--mean", hint=f"it has {' and '.join(names)}: see --fix")
+        fixed = fixed_seeds(fix, names, [seed for first in seeds[::count] for seed in [first] * count])
+        repeated = None if texts is None else [text for text in texts for _ in range(count)]
+        repeated_labels = None if classes is None else [label for label in classes for _ in range(count)]
+        images = sampler.sample(repeated, seeds, labels=repeated_labels, mean=mean, noise=_noise(sampler, fixed))
+        kept = kept_sides(sorted(images), stage, scale, sampler.weights.path)
+        return cls(sampler, texts, classes, seeds, fixed, count, {side: images[side] for side in kept}, mean)
+
+    def write(self, folder: Path, *, with_grid: bool) -> dict[str, Any]:
+        """Write everything into `folder`; returns the sidecar's content with the paths."""
+        entries: list[dict[str, Any]] = []
+        names = self.sampler.weights.classes
+        for number, seed in enumerate(self.seeds):
+            caption = None if self.captions is None else self.captions[number // self.count]
+            label = None if self.labels is None else self.labels[number // self.count]
+            fixed = {name: each[number] for name, each in self.fixed.items()}
+            what: dict[str, Any] = {"caption": caption, "label": label}
+            what |= {} if label is None else {"class": label_name(label, names)}
+            for side, images in self.images.items():
+                name = f"{number:04d}-{slug(caption or label_name(label, names) or 'picture')}-seed{seed}-{side}px.png"
+                save_png(folder / name, images[number])
+                again = self._again(caption, label, seed, fixed, side)
+                entries.append({"file": name, **what, "seed": seed, "fixed": fixed, "side": side, "command": again})
+        grids = []
+        for side, images in self.images.items() if with_grid else ():
+            path = folder / (f"grid-{side}px.png" if len(self.images) > 1 else "grid.png")
+            titles = self.captions if self.labels is None else [label_name(label, names) for label in self.labels]
+            save_png(path, grid(images, self.count, titles))
+            grids.append(str(path))
+        facts = {**identity_of(self.sampler), "mean": self.mean, "pictures": entries}
+        write_json(folder / "samples.json", facts)
+        return {**facts, "folder": str(folder), "grid": "\n".join(grids), "sidecar": str(folder / "samples.json")}
+
+    def _again(self, caption: str | None, label: int | None, seed: int, fixed: dict[str, int], side: int) -> str:
+        """The command that makes one image again."""
+        words = ["stackgan", "sample", *([caption] if caption is not None else []), "--weights", str(self.sampler.weights.path)]
+        words += ["--seed", str(seed), "--count", "1", *(["--mean"] if self.mean else [])]
+        words += ["--labels", label_word(label, self.sampler.weights.classes)] if label is not None else []
+        words += [word for name, other in fixed.items() for word in ("--fix", f"{name}={other}")]
+        words += ["--scale", str(side)]
+        return shlex.join(words)
+
+
+def fixed_seeds(words: Sequence[str], names: Sequence[str], firsts: list[int]) -> dict[str, list[int]]:
+    """Noise input to the seed (N,) that each image takes it from: `firsts`, those of the first images of their rows, or the seed of
+    NAME=SEED. Raises UsageError for a noise that the model does not have, and for what is not a seed."""
+    found = {}
+    for word in words:
+        name, given, seed = word.partition("=")
+        if name not in names:
+            raise UsageError(
+                f"this model has no noise {name!r}{did_you_mean(name, names)}", where="--fix", hint=f"it has {', '.join(names)}"
+            )
+        if given and not (seed.isascii() and seed.isdecimal() and len(seed) < 19):
+            raise UsageError(f"{seed!r} is not a seed", where="--fix", hint=f"{name}, or {name}= and a number from 0")
+        found[name] = [int(seed)] * len(firsts) if given else firsts
+    return found
+
+
+def _noise(sampler: Sampler, fixed: dict[str, list[int]]) -> dict[str, Tensor]:
+    return {name: noise_of(sampler.generator, seeds, sampler.device)[name] for name, seeds in fixed.items()}
