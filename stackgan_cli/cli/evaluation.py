@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from stackgan_cli.data.cache import Cache
     from stackgan_cli.encoders.extractor import Extractor
-    from stackgan_cli.metrics.evaluation import Metric, Result
+    from stackgan_cli.metrics.evaluation import Result
     from stackgan_cli.metrics.image_sets import ImageSet
     from stackgan_cli.metrics.joint_space import JointSpace
+    from stackgan_cli.metrics.metric import Metric
     from stackgan_cli.metrics.protocols import Protocol
     from stackgan_cli.metrics.statistics import Statistics
     from stackgan_cli.runtime import World
@@ -48,7 +49,7 @@ class Settings:
 
 def evaluate_all(session: Session, subject: str, reference: str, pattern: str, settings: Settings) -> tuple[dict[str, Any], str]:
     """Measure one subject, or every weights file that `pattern` names. Returns the JSON document and the text."""
-    from stackgan_cli.metrics.evaluation import find_metrics
+    from stackgan_cli.metrics.table import find_metrics
     from stackgan_cli.runtime import World, pick_device
 
     metrics = find_metrics(settings.metrics)
@@ -112,7 +113,7 @@ class Evaluator:
 
     def measure(self, subject: Subject, reference: str) -> tuple[list[Result], int | None]:
         """The results about one subject and the step of its weights, and a line each in its run's `metrics.jsonl`."""
-        from stackgan_cli.metrics.evaluation import WITHOUT_EXTRACTOR, Evaluation, check
+        from stackgan_cli.metrics.evaluation import Evaluation, check
         from stackgan_cli.metrics.image_sets import CacheSet
         from stackgan_cli.runs import Weights
 
@@ -127,11 +128,11 @@ class Evaluator:
         check(self.metrics, pictures, real, protocol)
         if cache is None and isinstance(real, CacheSet):
             cache = real.cache
-        needs_features = self.settings.save_statistics is not None or any(metric.name not in WITHOUT_EXTRACTOR for metric in self.metrics)
+        needs_features = self.settings.save_statistics is not None or any(metric.needs_extractor for metric in self.metrics)
         extractor = self._extractor(cache, protocol) if needs_features else None
-        joint = self._joint(cache) if any(metric.joint for metric in self.metrics) else None
+        joint = self._joint(cache) if any(metric.pairs for metric in self.metrics) else None
         right = None
-        if extractor is not None and extractor.has_logits and any(metric.name == "accuracy" for metric in self.metrics):
+        if extractor is not None and extractor.has_logits and any(metric.labels for metric in self.metrics):
             right = right_outputs(self.session, pictures, extractor, subject.weights)
         with self.session.progress("measuring", unit="images") as bar:
             evaluation = Evaluation(
@@ -181,7 +182,7 @@ class Evaluator:
         return f"{protocol.name}, {'' if ' with other ' in protocol.name else 'with other '}{', '.join(keys)}"
 
     def _extractor(self, cache: Cache | None, protocol: Protocol) -> Extractor:
-        default = default_judge if any(metric.name == "accuracy" for metric in self.metrics) else default_extractor
+        default = default_judge if any(metric.labels for metric in self.metrics) else default_extractor
         spec = self.settings.extractor or protocol.extractor or default(self.session, cache, str(self.device))
         if spec not in self._extractors:
             self._extractors[spec] = pick_extractor(
@@ -266,7 +267,7 @@ class Evaluator:
 
         if not name:
             own = subject.cache and not self.settings.cache  # pictures of a dataset are not compared with themselves
-            needed = any(metric.reference or metric.name == "vs-similarity" for metric in self.metrics)
+            needed = any(metric.reference != "none" for metric in self.metrics)
             if cache is None or own or not needed:
                 return None, None
             return CacheSet(cache, split, pictures.side or largest_side(cache), whole=whole), None

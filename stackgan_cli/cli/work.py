@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from stackgan_cli.training.job import Job
     from stackgan_cli.training.plan import Prerequisite
 
+FINAL_SCORES = {"char-cnn-rnn": "zero-shot", "classifier": "accuracy", "vs-similarity": "vs-ranking"}
+"""By architecture, the score of `metrics.held_out` that is measured at the end of a run."""
+
 
 class Worker:
     """Makes runs and text vectors one after the other, within one time limit."""
@@ -100,14 +103,16 @@ class Worker:
 
     def _scores(self, job: Job, stopped: str) -> dict[str, float]:
         """What a text encoder, classifier or similarity that has just been finished has learned; also a line of its `metrics.jsonl`."""
-        from stackgan_cli.training.scores import final_scores
+        from stackgan_cli.metrics.held_out import Trained, final_score
 
-        if stopped != "finished" or not self.world.is_main:
+        name = FINAL_SCORES.get(job.run.config.model.arch)
+        if stopped != "finished" or not self.world.is_main or name is None:
             return {}
-        line = final_scores(job)
+        networks = {module: job.trainer.sampling_module(module) for module in job.trainer.objective.modules}
+        line = final_score(name, Trained(job.run.config, networks, job.cache, job.trainer.device, job.labels, job.vectors))
         if not line:
             return {}
-        job.run.append_metric(line)
+        job.run.append_metric({**line, "step": job.trainer.step})
         scores = {key: value for key, value in line.items() if isinstance(value, float)}
         self.session.say(f"{job.run.name}: held out, " + ", ".join(f"{key} {value:.3f}" for key, value in scores.items()))
         return scores
