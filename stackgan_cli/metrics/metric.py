@@ -80,7 +80,7 @@ class Metric:
     minimum: int | Callable[[Protocol], int] = 2
     """The smallest number of images, in the measured set and (where one is required) in the reference."""
     reference: Literal["none", "optional", "required"] = "none"
-    """Whether real images are compared with."""
+    """Whether the metric compares with real images: by their statistics and, if it needs `pairs`, by their pairs."""
     side: int | None = None
     """Side in pixels to which images are resized before the extractor sees them."""
     moments: bool = False
@@ -89,7 +89,7 @@ class Metric:
     images: bool = False
     pairs: bool = False
     labels: bool = False
-    """Whether images need labels that the extractor recognises: `Inputs.right`."""
+    """Whether images need labels that the extractor recognizes: `Inputs.right`."""
 
     @property
     def needs_extractor(self) -> bool:

@@ -162,7 +162,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="ms-ssim",
         title="MS-SSIM",
-        help="similarity of the images to one another; lower is more diverse",
+        help="similarity of images to one another; lower is more diverse",
         function=ms_ssim,
         images=True,
     ),

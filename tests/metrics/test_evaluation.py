@@ -161,7 +161,7 @@ def test_folders_of_all_sorts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="several sizes"):
         run(mixed, None, "ms-ssim")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         FolderSet(tmp_path / "empty")
     with pytest.raises(DataError, match="no such folder"):
         FolderSet(tmp_path / "absent")
