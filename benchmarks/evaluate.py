@@ -1,8 +1,8 @@
 """How fast and how lean `stackgan evaluate` is.
 
-Speed: images a second of the feature pass (`taps.stream` into a `FeatureTap`) over prepared uint8 images in memory, and over a folder
-of PNG files, as ratios to a bare loop over the extractor on prepared batches of the same size. The three take turns in one process;
-the best times count. Processor time is that of all threads: on one core, the ratio that a busy machine does not disturb.
+Speed: images per second of the feature pass (`collectors.stream` into a `FeatureCollector`) over prepared uint8 images in memory, and
+over a folder of PNG files, as ratios to a bare loop over the extractor on prepared batches of the same size. The three take turns in one
+process; the best times count. Processor time is that of all threads: on one core, the ratio that a busy machine does not disturb.
 
 Memory: the most that a fresh process holds while it streams 2,000 and 30,000 images of 256 px for FID, and for FID and KID, which
 keeps the features of both sets, with an extractor of 2,048 features that is next to nothing itself.
@@ -37,11 +37,12 @@ from torch import Tensor
 from stackgan_cli import registry
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.encoders.extractor import Extractor, open_extractor
-from stackgan_cli.metrics.collectors import FeatureTap, stream
-from stackgan_cli.metrics.evaluation import Evaluation, find_metrics
+from stackgan_cli.metrics.collectors import FeatureCollector, stream
+from stackgan_cli.metrics.evaluation import Evaluation
 from stackgan_cli.metrics.image_sets import FolderSet, GeneratedSet, ImageSet
 from stackgan_cli.metrics.protocols import find_protocol
 from stackgan_cli.metrics.scores import frechet_distance
+from stackgan_cli.metrics.table import find_metrics
 from stackgan_cli.models.inception import InceptionV3
 from stackgan_cli.runtime import key_seed, pick_device
 from stackgan_cli.sampling import Sampler, render
@@ -103,7 +104,7 @@ def measure_speed(extractor: Extractor, images: np.ndarray, batch_size: int, rou
             extractor(batch)
 
     def ours(given: ImageSet) -> Callable[[], None]:
-        return lambda: stream(given, [FeatureTap(extractor)], batch_size=batch_size)
+        return lambda: stream(given, [FeatureCollector(extractor)], batch_size=batch_size)
 
     sides = {"bare loop": bare, "in memory": ours(prepared(images, len(images))), "PNG files": ours(FolderSet(folder))}
     for side in sides.values():
@@ -181,15 +182,17 @@ def measure_generated(
     part = min(part, count)
     images = np.concatenate(drawn(part))
     side = images.shape[1]
-    stream(prepared(images, part), [FeatureTap(extractor)], batch_size=batch_size)
+    stream(prepared(images, part), [FeatureCollector(extractor)], batch_size=batch_size)
     alone = {
         "generator": seconds(lambda: drawn(part), device) * count / part,
-        "extractor": seconds(lambda: stream(prepared(images, part), [FeatureTap(extractor)], batch_size=batch_size), device) * count / part,
+        "extractor": seconds(lambda: stream(prepared(images, part), [FeatureCollector(extractor)], batch_size=batch_size), device)
+        * count
+        / part,
     }
-    tap = FeatureTap(extractor)
-    whole = seconds(lambda: stream(GeneratedSet(generate, count, side, description={}), [tap], batch_size=batch_size), device)
-    assert tap.moments is not None
-    mean, covariance = tap.moments.mean, tap.moments.covariance
+    collector = FeatureCollector(extractor)
+    whole = seconds(lambda: stream(GeneratedSet(generate, count, side, description={}), [collector], batch_size=batch_size), device)
+    assert collector.moments is not None
+    mean, covariance = collector.moments.mean, collector.moments.covariance
     alone["Fréchet distance"] = seconds(lambda: frechet_distance(mean, covariance, mean + 0.1, 1.1 * covariance), device)
     total = sum(alone.values())
     print(f"\n{count:,} samples of {side} px ({extractor.name}, {len(mean)} features), batches of {batch_size}\n")

@@ -9,8 +9,10 @@ import typer
 
 from stackgan_cli.cli.common import Device, TextEncoderFile, examples, session_of
 from stackgan_cli.errors import UsageError
+from stackgan_cli.metrics.table import METRICS
 
-EPILOG = examples(
+METRIC_HELP = "Metrics:\n\n\b\n" + "\n".join(f"  {metric.name:<18}{metric.help}" for metric in METRICS)
+EPILOG = f"{METRIC_HELP}\n\n" + examples(
     "stackgan evaluate --metric fid",
     "stackgan evaluate v2-cub --metric fid,is,ms-ssim --protocol clean",
     "stackgan evaluate pictures/ photographs/ --metric kid --extractor torchscript:birds.pt",
@@ -34,8 +36,7 @@ def evaluate(
         typer.Option(
             "--metric",
             "-m",
-            help="fid, fid-64, is, is-64, kid, precision-recall, ms-ssim, vs-similarity, r-precision, accuracy; several with commas. "
-            "Default: fid, or none with --save-statistics.",
+            help="Metrics to compute, separated by commas (see below). Default: fid, or none with --save-statistics.",
             show_default=False,
         ),
     ] = None,

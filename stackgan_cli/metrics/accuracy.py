@@ -1,6 +1,6 @@
-"""Whether a classifier recognises what pictures were drawn for, or are labelled with: pure functions, no networks.
+"""Whether a classifier recognizes the labels of images, or the labels they were generated for: pure functions, no networks.
 
-A number means something only with its judge, which has to be another network than the one that a generator was trained to please.
+An accuracy depends on the classifier, which must not be the network that the generator was trained with.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from stackgan_cli.errors import MismatchError
 def match_outputs(
     labels: np.ndarray, names: Sequence[str] | None, outputs: Sequence[str] | None, num_outputs: int, *, where: object = ""
 ) -> np.ndarray:
-    """(N,) int64: the output of a classifier that is right for each of `labels` (N,).
+    """The classifier output, (N,) int64, that is right for each of `labels` (N,).
 
-    By name where those of the labels and of the `outputs` are both known, else by number, among `num_outputs`. Raises MismatchError when
-    the classifier does not tell a label apart, or when it is not known which of its outputs that is.
+    Labels and outputs are matched by name if the names of both are known, otherwise by number among `num_outputs`.
+    Raises MismatchError when the classifier has no output for a label, or when it is not known which output it is.
     """
     present = np.unique(labels)
     if names is None or outputs is None:
@@ -45,12 +45,12 @@ def match_outputs(
 
 
 def agreement(logits: np.ndarray, right: np.ndarray) -> tuple[float, dict[int, float]]:
-    """The share of rows of `logits` (N, K) whose largest is the one of `right` (N,), and the same of the rows of each right output."""
+    """The share of rows of `logits` (N, K) whose largest entry is at `right` (N,): over all rows, and by right output."""
     found = logits.argmax(1) == right
     return float(found.mean()), {int(output): float(found[right == output].mean()) for output in np.unique(right)}
 
 
 def accuracy_facts(by_output: dict[int, float], outputs: Sequence[str] | None) -> dict[str, Any]:
-    """What belongs beside an accuracy: that of every label by name, and the lowest."""
+    """The accuracy for each label, by name, and the lowest of them."""
     named = {outputs[output] if outputs is not None else str(output): share for output, share in by_output.items()}
     return {"lowest": min(named.values()), "by_label": named}

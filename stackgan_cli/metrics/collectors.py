@@ -1,8 +1,8 @@
-"""One pass over a set of pictures, and what is collected from it on the way.
+"""One pass over a set of images, and what is collected during it.
 
-Moments are added up in float64, so that memory does not grow with the number of pictures; feature vectors, logits or pictures
-themselves are kept only for the metrics that compare single ones. Under torchrun each process reads every so-manieth picture and the
-parts are put together in the order of the set.
+Moments are added up in float64, so memory does not grow with the number of images. Feature vectors, logits or the images themselves are
+kept only for metrics that compare single images. Under torchrun, each rank reads every `world.size`-th image, and the parts are put
+together in the order of the set.
 """
 
 from __future__ import annotations
@@ -20,59 +20,60 @@ from stackgan_cli.metrics.image_sets import ImageSet
 from stackgan_cli.metrics.scores import Moments
 from stackgan_cli.runtime import World
 
-Pictures = list[np.ndarray] | np.ndarray
+Images = list[np.ndarray] | np.ndarray
+"""uint8 images (H, W, 3) in a list, or (N, S, S, 3) in one array."""
 
 WAITING = 256
-"""Features that wait on the device until they are added up: every addition goes through the whole scatter (32 MiB for 2048 dimensions),
-and makes a GPU wait."""
+"""Number of images whose features wait on the device before they are added up: each addition updates the whole scatter matrix (32 MiB for
+2048 dimensions) and makes a GPU wait."""
 
 
-class Tap(Protocol):
-    """Something that is shown every picture of a pass."""
+class Collector(Protocol):
+    """Something that is shown every image of a pass."""
 
     def begin(self, indices: np.ndarray) -> None:
-        """Which pictures of the set will come to this process, ascending."""
+        """Announces the indices, ascending, of the images that this process will be shown."""
         ...
 
-    def add(self, indices: np.ndarray, images: Pictures) -> None: ...
+    def add(self, indices: np.ndarray, images: Images) -> None: ...
 
     def gather(self, world: World) -> None:
-        """Put together what the processes have found."""
+        """Combine what the processes have collected, on the first one."""
         ...
 
 
 def stream(
     images: ImageSet,
-    taps: Sequence[Tap],
+    collectors: Sequence[Collector],
     *,
     batch_size: int = 64,
     world: World | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Show all pictures to all taps, a batch at a time; the next batch is read meanwhile."""
+    """Show all images to all collectors, batch by batch. The next batch is read in the meantime."""
     world = world or World()
     mine = np.arange(world.rank, len(images), world.size)
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     done = 0
     progress(done, len(images))
-    for tap in taps:
-        tap.begin(mine)
+    for collector in collectors:
+        collector.begin(mine)
     with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(images.read, batches[0]) if batches else None
         for number, batch in enumerate(batches):
             assert waiting is not None
-            pictures = waiting.result()
+            found = waiting.result()
             waiting = reader.submit(images.read, batches[number + 1]) if number + 1 < len(batches) else None
-            for tap in taps:
-                tap.add(batch, pictures)
+            for collector in collectors:
+                collector.add(batch, found)
             done += len(batch)
             progress(min(done * world.size, len(images)), len(images))
-    for tap in taps:
-        tap.gather(world)
+    for collector in collectors:
+        collector.gather(world)
 
 
-def by_size(images: Pictures) -> list[tuple[np.ndarray, torch.Tensor]]:
-    """Positions and uint8 (n, 3, H, W) of the pictures of each size."""
+def by_size(images: Images) -> list[tuple[np.ndarray, torch.Tensor]]:
+    """Images grouped by size: the positions (n,) of each group and its images, uint8 (n, 3, H, W)."""
     if isinstance(images, np.ndarray):
         return [(np.arange(len(images)), torch.from_numpy(images).permute(0, 3, 1, 2))]
     sizes = [image.shape[:2] for image in images]
@@ -84,14 +85,14 @@ def by_size(images: Pictures) -> list[tuple[np.ndarray, torch.Tensor]]:
 
 
 class _Rows:
-    """An array whose rows come in parts, in any order. It is made once, at its full size, so that memory holds every row once."""
+    """An array whose rows arrive in parts, in any order. It is allocated once at full size, so that memory holds every row only once."""
 
     def __init__(self) -> None:
         self._indices = np.empty(0, np.int64)
         self._rows: np.ndarray | None = None
 
     def begin(self, indices: np.ndarray) -> None:
-        """Expect rows of these indices, which ascend."""
+        """Expect rows with these indices, which are ascending."""
         self._indices, self._rows = indices, None
 
     def add(self, indices: np.ndarray, rows: np.ndarray) -> None:
@@ -113,10 +114,10 @@ class _Rows:
         return self._rows
 
 
-class FeatureTap:
-    """What an extractor sees: moments (float64) always, feature vectors and log-probabilities (float32) when they are asked for.
+class FeatureCollector:
+    """Output of an extractor: moments (float64) always, feature vectors and log-probabilities (float32) on request.
 
-    `side` resizes every picture before (the papers' FID* and IS*: 64).
+    `side` is the side to which every image is resized first (64 for the papers' FID* and IS*), or None.
     """
 
     def __init__(self, extractor: Extractor, *, side: int | None = None, features: bool = False, logits: bool = False) -> None:
@@ -131,15 +132,15 @@ class FeatureTap:
             if rows is not None:
                 rows.begin(indices)
 
-    def add(self, indices: np.ndarray, images: Pictures) -> None:
+    def add(self, indices: np.ndarray, images: Images) -> None:
         for places, tensor in by_size(images):
             if self.side is not None:
                 tensor = resize(tensor, self.side, "pil-bilinear").byte()
             self._waiting.append((indices[places], self.extractor(tensor)))
         if sum(len(part) for part, _ in self._waiting) >= WAITING:
-            self._take_in()
+            self._flush()
 
-    def _take_in(self) -> None:
+    def _flush(self) -> None:
         if not self._waiting:
             return
         indices = np.concatenate([part for part, _ in self._waiting])
@@ -155,7 +156,7 @@ class FeatureTap:
             self._logits.add(indices, torch.cat(log_probabilities).cpu().numpy())
 
     def gather(self, world: World) -> None:
-        self._take_in()
+        self._flush()
         parts = [part for part in world.gather(self.moments) or [] if part is not None]
         if parts:
             self.moments = parts[0]
@@ -176,8 +177,8 @@ class FeatureTap:
         return self._logits.array
 
 
-class VectorTap:
-    """A vector a picture, by `function(uint8 (N, S, S, 3)) -> (N, D)`."""
+class VectorCollector:
+    """One vector per image, computed by `function(uint8 (N, S, S, 3)) -> (N, D)`."""
 
     def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
         self.function, self._rows = function, _Rows()
@@ -185,7 +186,7 @@ class VectorTap:
     def begin(self, indices: np.ndarray) -> None:
         self._rows.begin(indices)
 
-    def add(self, indices: np.ndarray, images: Pictures) -> None:
+    def add(self, indices: np.ndarray, images: Images) -> None:
         self._rows.add(indices, self.function(np.asarray(images)))
 
     def gather(self, world: World) -> None:
@@ -196,8 +197,8 @@ class VectorTap:
         return self._rows.array
 
 
-class PictureTap:
-    """The pictures at some indices, kept as they are (they must be of one size)."""
+class ImageCollector:
+    """The images at some indices, which must all have the same size, unchanged."""
 
     def __init__(self, indices: np.ndarray) -> None:
         self.indices, self._rows = np.sort(indices), _Rows()
@@ -205,7 +206,7 @@ class PictureTap:
     def begin(self, indices: np.ndarray) -> None:
         self._rows.begin(np.intersect1d(indices, self.indices))
 
-    def add(self, indices: np.ndarray, images: Pictures) -> None:
+    def add(self, indices: np.ndarray, images: Images) -> None:
         places = np.flatnonzero(np.isin(indices, self.indices))
         if len(places):
             self._rows.add(indices[places], np.stack([images[i] for i in places]))
@@ -214,13 +215,13 @@ class PictureTap:
         self._rows.gather(world)
 
     @property
-    def pictures(self) -> np.ndarray:
-        """uint8 (len(indices), S, S, 3), by ascending index."""
+    def images(self) -> np.ndarray:
+        """uint8 (len(indices), S, S, 3), in ascending order of index."""
         return self._rows.array
 
 
 def pick_per_class(class_ids: np.ndarray | None, count: int, *, per_class: int, total: int, seed: int) -> np.ndarray:
-    """Indices of at most `total` pictures, `per_class` of a class, chosen at random by the seed; ascending."""
+    """Indices, ascending, of at most `total` images chosen at random by the seed, at most `per_class` of each class."""
     random = np.random.default_rng(seed)
     order = random.permutation(count)
     if class_ids is not None:
@@ -232,7 +233,7 @@ def pick_per_class(class_ids: np.ndarray | None, count: int, *, per_class: int, 
                 seen[label] = seen.get(label, 0) + 1
                 kept.append(index)
         order = np.array(kept)
-        if len(order) > total:  # whole classes: a class of one picture has no pair
+        if len(order) > total:  # keep whole classes: a class with one image has no pairs
             labels = np.array([class_ids[index] for index in order])
             chosen = random.permutation(np.unique(labels))[: max(1, total // per_class)]
             order = order[np.isin(labels, chosen)]

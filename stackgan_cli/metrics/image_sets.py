@@ -1,6 +1,6 @@
-"""Sets of pictures to be measured: drawn by a generator, files in a folder, or images of a prepared dataset.
+"""Sets of images to be measured: generated ones, files in a folder, or images of a prepared dataset.
 
-A set is read by index, so several processes can share it and a batch can be fetched while another is measured.
+A set is read by index, so that several processes can share it and a batch can be read while another is measured.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ DECODERS = 4
 
 
 class ImageSet(ABC):
-    """`class_ids` (N,) int64 and `captions` where they are known; `side` None when the pictures are of several sizes.
+    """N images. `class_ids` (N,) int64 and `captions` are None where they are not known, `side` where images differ in size.
 
-    `labels` (N,) int64 are what pictures are to be recognised as, where they were drawn for a label or have one: the classes, but of a
-    caption's picture none. `label_names` are what the numbers stand for; None where that is not known.
+    `labels` (N,) int64 are what a classifier should recognize the images as: their classes, or None for images generated from captions.
+    `label_names` are the names that the labels index, or None where they are not known.
     """
 
     class_ids: np.ndarray | None = None
@@ -42,21 +42,21 @@ class ImageSet(ABC):
 
     @abstractmethod
     def read(self, indices: np.ndarray) -> list[np.ndarray] | np.ndarray:
-        """uint8 pictures (H, W, 3) at the given indices."""
+        """uint8 images (H, W, 3) at the given indices."""
 
     @property
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """What a result's protocol says about this set."""
+        """The entry for this set in the protocol of a result."""
 
     @property
     def identity(self) -> str | None:
-        """Equal for equal pictures; None for a set whose statistics are not worth keeping."""
+        """A string that is equal for equal images, or None for a set whose statistics are not worth storing."""
         return None
 
 
 class GeneratedSet(ImageSet):
-    """Pictures that `generate(indices)` draws: uint8 (n, side, side, 3), the same ones for the same indices."""
+    """Generated images: `generate(indices)` returns uint8 (n, side, side, 3), always the same images for the same indices."""
 
     def __init__(
         self,
@@ -87,7 +87,8 @@ class GeneratedSet(ImageSet):
 class CacheSet(ImageSet):
     """Images of a prepared dataset as evaluation sees them, at `side` px. `rows` defaults to those of the split.
 
-    They are seen `whole` where a model is trained on whole images, and always at their own side.
+    Images are not cropped if `whole` is set (for models that are trained on whole images) or if `side` is the size of the stored images.
+    Raises DataError for a split without images or a `side` for which the stored images are too small.
     """
 
     def __init__(self, cache: Cache, split: str, side: int, rows: np.ndarray | None = None, *, whole: bool = False) -> None:
@@ -121,7 +122,10 @@ class CacheSet(ImageSet):
 
 
 class FolderSet(ImageSet):
-    """The picture files below a folder, by name. Grey ones (of 16 bits too) and those with transparency become RGB (on white)."""
+    """The image files below a folder, sorted by path. Gray images (8 or 16 bits) become RGB, transparent ones RGB on white.
+
+    Raises DataError for a folder that does not exist or has no images, and for a broken file.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -129,7 +133,7 @@ class FolderSet(ImageSet):
             raise DataError("there is no such folder", where=folder)
         self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         if not self.files:
-            raise DataError("there are no pictures in this folder", where=folder, hint=f"files of the types {', '.join(SUFFIXES)}")
+            raise DataError("there are no images in this folder", where=folder, hint=f"images are files of the types {', '.join(SUFFIXES)}")
         with ThreadPoolExecutor(DECODERS) as pool:
             headers = list(pool.map(_header, self.files))
         sizes = {size for size, _ in headers}
@@ -166,7 +170,7 @@ def _header(path: Path) -> tuple[tuple[int, int], str]:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3). Raises DataError for a file that is broken or no picture."""
+    """The image in a file, uint8 (H, W, 3). Raises DataError for a file that is broken or not an image."""
     with _picture_errors(path), Image.open(path) as picture:
         if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
             rgba = picture.convert("RGBA")
@@ -174,12 +178,12 @@ def read_picture(path: Path) -> np.ndarray:
         if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip to 0..255
             picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))  # type: ignore[assignment]
         if picture.mode == "F":
-            raise ValueError("pixels of real numbers")
+            raise ValueError("its pixels are floating-point numbers")
         return np.asarray(picture.convert("RGB"))
 
 
 class _picture_errors:
-    """Turns whatever Pillow raises about a file into a DataError."""
+    """Turns any error that Pillow raises about a file into a DataError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -188,4 +192,4 @@ class _picture_errors:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, UnidentifiedImageError | OSError | SyntaxError | ValueError | Image.DecompressionBombError):
-            raise DataError(f"is broken, or no picture ({error})", where=self.path, hint="remove it, or write it again") from None
+            raise DataError(f"is broken or not an image ({error})", where=self.path, hint="remove it, or save it again") from None

@@ -1,7 +1,7 @@
-"""A space in which pictures and captions can be compared: for VS similarity (HDGAN draft, section 4) and R-precision (AttnGAN's protocol).
+"""A space in which images and captions can be compared, for VS similarity (HDGAN draft, section 4) and R-precision (AttnGAN's protocol).
 
-Either a trained `vs-similarity`, or a text encoder together with the image side it was trained against. Neither has seen the generator;
-a generator has seen the text encoder, so the first is the fairer judge.
+It is either a trained `vs-similarity`, or a text encoder with the image encoder it was trained with. Neither was trained on generated
+images, but the generator was trained with the text encoder's vectors, so a `vs-similarity` is the fairer choice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stackgan_cli.runs import Weights
 
 @dataclass
 class JointSpace:
-    """`encode` takes captions to the vectors of its text encoder, `text` and `image` go on from there, on the device."""
+    """`encode` maps captions to the vectors of the text encoder; `text` maps those, and `image` maps images, into the joint space."""
 
     identity: dict[str, Any]
     device: torch.device
@@ -38,7 +38,7 @@ class JointSpace:
 
     @classmethod
     def open(cls, path: Path, device: torch.device | str) -> JointSpace:
-        """From the weights of a `vs-similarity` or of a `char-cnn-rnn`. Raises MismatchError for other weights."""
+        """Load the weights of a `vs-similarity` or a `char-cnn-rnn`. Raises MismatchError for other weights."""
         device = torch.device(device)
         model = Weights.open(path).config.model
         if isinstance(model, CharCNNRNNConfig):
@@ -46,7 +46,7 @@ class JointSpace:
         weights, network = load_similarity(path)
         encoder = TextEncoder.inside(weights)
         if encoder is None:
-            raise MismatchError("this similarity does not carry its text encoder", where=path)
+            raise MismatchError("this weights file does not include its text encoder", where=path)
         network.to(device)
         return cls(_identity(path, "vs-similarity"), device, _encode(encoder, device), network.text_vectors, network.image_vectors)
 
@@ -55,7 +55,7 @@ class JointSpace:
         tensors = Weights.open(path).tensors("image_encoder")
         if model.image_encoder != "cnn" or not tensors:
             raise MismatchError(
-                "this text encoder was trained against stored features, so it has no image side of its own",
+                "this text encoder was trained with stored features, so it has no image encoder",
                 where=path,
                 hint="train one with `stackgan train --preset vs-similarity` and name it with --joint",
             )
@@ -75,18 +75,18 @@ class JointSpace:
 
     @torch.inference_mode()
     def image_vectors(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (N, S, S, 3) to float32 (N, J) of unit length."""
+        """Vectors float32 (N, J) of unit length for images uint8 (N, S, S, 3)."""
         scaled = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         return self.image(scaled).cpu().numpy()
 
     @torch.inference_mode()
     def text_vectors(self, captions: Sequence[str]) -> np.ndarray:
-        """Captions to float32 (N, J) of unit length; equal captions are encoded once."""
+        """Vectors float32 (N, J) of unit length for N captions; equal captions are encoded only once."""
         return self.text(torch.from_numpy(self.encode(captions)).to(self.device)).cpu().numpy()
 
 
 def similarity(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """The cosine (N,) of each picture's vector and its caption's, both of unit length."""
+    """Cosines (N,) between the vectors of images and of their captions, both (N, J) and of unit length."""
     return np.asarray((images.astype(np.float64) * texts).sum(1))
 
 

@@ -1,8 +1,9 @@
-"""Multi-scale structural similarity (Wang, Simoncelli, Bovik 2003) of pictures, and diversity by it (Odena et al. 2017; HDGAN draft).
+"""Multi-scale structural similarity of images (Wang, Simoncelli, Bovik 2003), and diversity (Odena et al. 2017; HDGAN draft).
 
-Five scales by averaging 2x2 pixels; an 11x11 Gaussian of sigma 1.5 at whole positions only, which shrinks with its sigma where a scale
-is smaller than 11 pixels: so it is defined from 16 px on, where most libraries begin at 161. Contrast and structure of the first
-four scales and the whole index of the last are means over pixels and channels, clamped at 0 and weighted by powers. Pure functions.
+There are five scales, each made by averaging 2x2 pixels of the one before. The filter is an 11x11 Gaussian with sigma 1.5, applied only
+where it fits inside the image; filter and sigma shrink at scales smaller than 11 pixels, so images need only 16 px (161 in most
+libraries). The index is the product of the contrast-structure terms of the first four scales and the full SSIM of the last, each averaged
+over pixels and channels, clamped at 0 and raised to its weight. Pure functions.
 """
 
 from __future__ import annotations
@@ -21,32 +22,32 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales, finest first."""
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 SMALLEST = 2 ** (len(WEIGHTS) - 1)
-PICTURES, PAIRS = 2**21, 2**17
-"""Pixels of the pictures that are at hand (48 MiB an array; 32 pictures of 256 px), and of the pairs compared at a time (3 MiB)."""
+IMAGES, PAIRS = 2**21, 2**17
+"""Number of pixels of the images held at a time (48 MiB per array; 32 images of 256 px) and of the pairs compared at a time (3 MiB)."""
 BLOCK = 32
-"""Rows of the filter's band that are multiplied at a time."""
+"""Number of rows of the filter's band matrix that are multiplied at a time."""
 HDGAN_SAMPLES = 20
 
 
 def ms_ssim(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """Index (N,) in [0, 1] of each pair of pictures (N, S, S, 3), values in 0..255 of any type; 1 for equal ones.
+    """MS-SSIM (N,) in [0, 1] of pairs of images, each (N, S, S, 3) with values in 0..255 of any type; 1 for equal images.
 
-    In float64. Raises DataError for pictures under 16 px, or of two sizes.
+    Computed in float64. Raises DataError for images smaller than 16 px or of different sizes.
     """
     first, second = np.asarray(a), np.asarray(b)
     if first.shape != second.shape:
-        raise DataError(f"pictures of shape {first.shape} and {second.shape} make no pairs")
+        raise DataError(f"images of shape {first.shape} and {second.shape} do not form pairs")
     numbers = np.arange(len(first))
     return pair_scores(np.concatenate([first, second]), np.stack([numbers, numbers + len(first)], 1))
 
 
 def pair_scores(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """`ms_ssim` (P,) of `pairs` (P, 2), rows of `images` (N, S, S, 3). Quicker where neighbouring pairs have pictures in common."""
+    """`ms_ssim` (P,) of `pairs` (P, 2) of indices into `images` (N, S, S, 3). Faster if consecutive pairs have images in common."""
     side = images.shape[1]
     if side < SMALLEST or side != images.shape[2]:
-        raise DataError(f"MS-SSIM needs square pictures of at least {SMALLEST} px, not {side} x {images.shape[2]}")
+        raise DataError(f"MS-SSIM needs square images of at least {SMALLEST} px, not {side} x {images.shape[2]}")
     scores = np.empty(len(pairs))
-    for part in _groups(pairs, max(2, PICTURES // side**2)):
+    for part in _groups(pairs, max(2, IMAGES // side**2)):
         used, places = np.unique(pairs[part], return_inverse=True)
         x = torch.from_numpy(images[used]).permute(0, 3, 1, 2).contiguous().double()
         scores[part] = _compare(x, torch.from_numpy(places.reshape(-1, 2))).numpy()
@@ -54,7 +55,7 @@ def pair_scores(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _groups(pairs: np.ndarray, most: int) -> Iterator[slice]:
-    """Consecutive pairs with at most `most` different pictures among them."""
+    """Slices of consecutive pairs with at most `most` different images among them."""
     start, used = 0, set[int]()
     for end, pair in enumerate(pairs.tolist()):
         if len(used.union(pair)) > most:
@@ -66,7 +67,7 @@ def _groups(pairs: np.ndarray, most: int) -> Iterator[slice]:
 
 
 def _compare(x: Tensor, pairs: Tensor) -> Tensor:
-    """Index (P,) of `pairs` (P, 2) of float64 x (N, 3, S, S). What concerns single pictures is computed once for all their pairs."""
+    """MS-SSIM (P,) of `pairs` (P, 2) of float64 x (N, 3, S, S). Means and variances of an image are computed once for all its pairs."""
     scores = torch.ones(len(pairs), dtype=x.dtype)
     for level, weight in enumerate(WEIGHTS):
         window = _window(x.shape[2])
@@ -81,13 +82,13 @@ def _compare(x: Tensor, pairs: Tensor) -> Tensor:
             if level == len(WEIGHTS) - 1:
                 index *= (2 * means + C1) / (mean[i].square() + mean[j].square() + C1)
             scores[part] *= index.mean((1, 2, 3)).clamp_min(0) ** weight
-        # An odd side's last row and column are averaged with themselves, as by a reflecting border.
+        # For odd sides, the last row and column are averaged with themselves, as with a reflecting border.
         x = F.avg_pool2d(x, 2, ceil_mode=True)
     return scores
 
 
 def _window(side: int) -> Tensor:
-    """The Gaussian window as a banded matrix (side - size + 1, side): its product with a column filters it at whole positions."""
+    """The Gaussian window as a band matrix (side - size + 1, side), whose product with a column filters it wherever the window fits."""
     size = min(11, side)
     sigma = 1.5 * size / 11
     taps = torch.exp(-0.5 * ((torch.arange(size, dtype=torch.float64) - (size - 1) / 2) / sigma) ** 2)
@@ -100,7 +101,7 @@ def _window(side: int) -> Tensor:
 def _smooth(x: Tensor, window: Tensor) -> Tensor:
     """x (N, 3, S, S) filtered along columns and rows: (N, 3, S', S').
 
-    By matrix products, a block of the band at a time: more arithmetic than eleven taps, and as many fewer passes over memory.
+    This uses matrix products, one block of the band at a time: more arithmetic than eleven shifted sums, but far fewer passes over memory.
     """
     places, reach = len(window), window.shape[1] - len(window)
     blocks = [(slice(start, start + BLOCK), slice(start, min(start + BLOCK, places) + reach)) for start in range(0, places, BLOCK)]
@@ -120,20 +121,20 @@ def ms_ssim_diversity(
     seed: int = 0,
     compat: str | None = None,
 ) -> dict[str, float | None]:
-    """Mean MS-SSIM of pairs of pictures (N, S, S, 3): the lower, the more diverse. The numbers of pairs are the HDGAN draft's.
+    """Mean MS-SSIM of pairs of images (N, S, S, 3); lower means more diverse. The default numbers of pairs are the HDGAN draft's.
 
-    `class_wise`: the mean over classes of the mean over `class_pairs` random pairs of a class, with the standard deviation between
-    classes; None without classes of two pictures. `overall`: the mean over `overall_pairs` random pairs of all pictures. Pairs are
-    unordered, of two different pictures, and each is taken once: where there are fewer, all.
+    `class_wise`: the mean over classes of the mean over `class_pairs` random pairs of a class, with the standard deviation over
+    classes; None if no class has two images. `overall`: the mean over `overall_pairs` random pairs of all images. Pairs are unordered,
+    consist of two different images, and are all different; if there are fewer than the wanted number, all are taken.
 
-    `compat="hdgan"` pairs as HDGAN's released script does: of 20 pictures (a class, or overall), each but the last with each but
-    the first: 18 of the 361 pairs are a picture with itself, 306 are 153 pairs in both orders; pairs with negative contrast are
-    left out. Raises DataError for fewer than two pictures or where no pair is left, UsageError for another `compat`.
+    `compat="hdgan"` forms pairs as HDGAN's released script does: of 20 images (of each class, and overall), each except the last with
+    each except the first, so that 18 of the 361 pairs are an image with itself and 306 are 153 pairs in both orders. Pairs with
+    negative contrast are left out. Raises DataError for fewer than two images or if no pair is left, UsageError for another `compat`.
     """
     if compat not in (None, "hdgan"):
-        raise UsageError(f"unknown way of pairing {compat!r}", hint="hdgan, or none")
+        raise UsageError(f"unknown way of forming pairs {compat!r}", hint="hdgan, or none")
     if len(images) < 2:
-        raise DataError(f"MS-SSIM compares pictures with one another, and there are {len(images)}")
+        raise DataError(f"MS-SSIM compares at least two images with one another, and there are {len(images)}")
     random = np.random.default_rng(seed)
 
     def draw(rows: np.ndarray, most: int) -> np.ndarray:
@@ -146,7 +147,9 @@ def ms_ssim_diversity(
         scores = pair_scores(images, pairs)
         kept = scores if compat is None else scores[scores > 0]
         if not len(kept):
-            raise DataError("all pairs have negative contrast, and HDGAN's script leaves these out", hint="leave out the compatibility")
+            raise DataError(
+                "all pairs have negative contrast, and HDGAN's script leaves such pairs out", hint="compute it without compat=hdgan"
+            )
         return float(kept.mean()), len(kept)
 
     overall, count = score(draw(np.arange(len(images)), overall_pairs))
@@ -165,7 +168,7 @@ def ms_ssim_diversity(
 
 
 def _random_pairs(n: int, most: int, random: np.random.Generator) -> np.ndarray:
-    """(P, 2) different unordered pairs i < j of n things, at most `most`, ascending by j and then i."""
+    """At most `most` different pairs i < j (P, 2) of n items, in ascending order of j and then i."""
     total = n * (n - 1) // 2
     numbers = np.arange(total) if total <= most else np.sort(random.choice(total, most, replace=False))
     j = ((1 + np.sqrt(1 + 8 * numbers)) / 2).astype(np.int64)

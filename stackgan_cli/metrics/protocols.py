@@ -1,7 +1,7 @@
-"""Named ways to make a number, so that it can be compared with others made the same way.
+"""Named ways to compute a metric, so that values computed in the same way can be compared.
 
-Two results are comparable when their protocols are equal: extractor, resizing, what is compared with what, and how many. The names are
-those of the code that made the published numbers.
+Two results are comparable if their protocols are equal: the extractor, the resizing, the two image sets and their sizes. Protocols are
+named after the code that produced the published numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stackgan_cli.errors import UsageError, did_you_mean
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a name stands for; None leaves a point to the dataset or the extractor. `count` is how many pictures are drawn."""
+    """The settings of a protocol; None means the default of the dataset or the extractor. `count` is the number of generated images."""
 
     name: str
     summary: str
@@ -25,7 +25,7 @@ class Protocol:
     split: str | None = None
     splits: int = 10
     drop_last: int | None = None
-    """Size of the batches of which an incomplete last one was left out."""
+    """Batch size of the original code, which left out an incomplete last batch: `count` is rounded down to a multiple of it."""
 
 
 PROTOCOLS: tuple[Protocol, ...] = (
@@ -48,7 +48,7 @@ PROTOCOLS: tuple[Protocol, ...] = (
     ),
     Protocol(
         "clean",
-        "the same network on antialiased bicubic resizing (clean-fid); recommended for new numbers",
+        "the same network after antialiased bicubic resizing (clean-fid); recommended for new numbers",
         extractor="tf-inception-2015",
         resize="pil-bicubic",
         count=30_000,
@@ -56,7 +56,7 @@ PROTOCOLS: tuple[Protocol, ...] = (
     ),
     Protocol(
         "t2i-legacy",
-        "the 'PyTorch FID' of AttnGAN, DM-GAN and DF-GAN: torchvision's Inception-v3 on images normalised twice",
+        "the 'PyTorch FID' of AttnGAN, DM-GAN and DF-GAN: torchvision's Inception-v3 on images normalized twice",
         extractor="torchvision-inception",
         resize="t2i-legacy",
         count=30_000,
@@ -74,7 +74,7 @@ PROTOCOLS: tuple[Protocol, ...] = (
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol called `name`. Raises UsageError, with a suggestion."""
+    """The protocol called `name`. Raises UsageError, with a suggestion, for an unknown name."""
     for protocol in PROTOCOLS:
         if protocol.name == name:
             return protocol

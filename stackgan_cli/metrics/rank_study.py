@@ -1,10 +1,11 @@
-"""A human study as data: which texts are asked about, who stands where, and what the answers say.
+"""A human study as data: its questions, the order in which models appear in each, and the evaluation of the answers.
 
-`rank`: all models' pictures of one text, to be ranked (human rank, StackGAN++ section 5.1). `real`: one generated and one real image,
-to be told apart (SGAN's visual Turing test, here with two alternatives, so chance is 50 %). Whoever answers sees only numbered places;
-the key, a file of its own, says which model stood at which. The page itself is made elsewhere.
+In a `rank` study, each question shows images of one text by all models, which are to be ranked (human rank, StackGAN++ section 5.1). In a
+`real` study, it shows one generated and one real image, and the real one is to be found (SGAN's visual Turing test, here with two
+alternatives, so chance is 50 %). Respondents see numbered places only; a separate file, the key, says which model is at which place. The
+page itself is made elsewhere.
 
-Answers are CSV with the columns of HEADER; a ranking reads `2>1=3`: place 2 first, then 1 and 3 level.
+Answers are CSV files with the columns of HEADER. A ranking is written `2>1=3`: place 2 is best, places 1 and 3 tie.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from stackgan_cli.metrics.ranks import agreement, bootstrap, ranks_of, wilson
 FORMAT = "stackgan-rank-study-1"
 HEADER = ["study", "respondent", "question", "ranking"]
 REAL = "(a real image)"
-"""Who stands at the real image's place, in a key; no run has such a name."""
+"""Stands for the real image in a key; a run cannot have this name."""
 MOST_MODELS = 9
-"""There are nine digit keys."""
+"""Places are chosen with the keys 1 to 9."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """`options[i]` is the model (or REAL) at place i + 1. `row` is the image of the dataset that the text describes."""
+    """`options[i]` is the model (or REAL) at place i + 1. `row` is the image of the dataset that the prompt describes."""
 
     id: str
     prompt: str | None
@@ -43,7 +44,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Study:
-    """The key of a study. `about` says how its pictures were made."""
+    """The key of a study. `about` says how its images were made."""
 
     id: str
     kind: Literal["rank", "real"]
@@ -56,18 +57,18 @@ class Study:
 
     @classmethod
     def read(cls, path: Path) -> Study:
-        """A key as `to_json` made it. Raises DataError for anything else."""
+        """Read a key that was written from `to_json`. Raises DataError for any other file."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found.pop("format") != FORMAT:
-                raise ValueError("of another format")
+                raise ValueError("unknown format")
             questions = tuple(
                 Question(**{**one, "seeds": tuple(one["seeds"]), "options": tuple(one["options"])}) for one in found.pop("questions")
             )
             study = cls(**{**found, "models": tuple(found["models"])}, questions=questions)
             for question in questions:
                 if not set(question.options) <= {*study.models, REAL} or len(set(question.options)) != len(question.options):
-                    raise ValueError(f"{question.id} names models that it does not know")
+                    raise ValueError(f"{question.id} names models that the study does not have")
             return study
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=path, hint="give the key.json beside the page with --key") from None
@@ -78,10 +79,10 @@ class Study:
 def pick_captions(
     class_ids: np.ndarray, caption_offsets: np.ndarray, rows: np.ndarray, *, per_class: int, count: int, seed: int
 ) -> list[tuple[int, int]]:
-    """(row, caption) pairs of the images `rows`: at random up to `per_class` of each class, and of those `count` in all.
+    """Random (row, caption) pairs of the images `rows`: at most `per_class` of each class, and at most `count` in all.
 
-    The classes take turns, so that a small study still covers as many of them as it can. `class_ids` (N,) and `caption_offsets`
-    (N + 1,) are a cache's; images without class count as one class.
+    The classes take turns, so that even a small study covers as many of them as possible. `class_ids` (N,) and `caption_offsets` (N + 1,)
+    are those of a cache; images without a class count as one class.
     """
     random = np.random.default_rng(seed)
     turns: list[tuple[int, int, int, int]] = []
@@ -100,9 +101,9 @@ def plan(
     images: int,
     seed: int,
 ) -> tuple[Question, ...]:
-    """The questions on `prompts` (text, row) in random order, each with its options in random order.
+    """The questions about `prompts` (text, row) in random order, each with its options in random order.
 
-    A `real` question has one model and REAL; the models take turns. The pictures of a prompt have the same seeds for every model.
+    The options of a `real` question are REAL and one of the models, which take turns. All models have the same seeds for a prompt.
     """
     random = np.random.default_rng(seed)
     questions = []
@@ -117,7 +118,7 @@ def plan(
 
 @dataclass(frozen=True)
 class Answer:
-    """`order` holds the places of a question, best first, in groups that tie."""
+    """`order` holds the places of the question in groups that tie, best group first."""
 
     respondent: str
     question: str
@@ -125,7 +126,7 @@ class Answer:
 
 
 def read_answers(paths: Sequence[Path], study: Study) -> list[Answer]:
-    """The answers in CSV files. Raises DataError or MismatchError, naming file and line, for the first thing that is wrong."""
+    """The answers in CSV files. Raises DataError or MismatchError for the first error, naming its file and line."""
     answers: list[Answer] = []
     seen: dict[tuple[str, str], str] = {}
     places = {question.id: len(question.options) for question in study.questions}
@@ -133,20 +134,22 @@ def read_answers(paths: Sequence[Path], study: Study) -> list[Answer]:
         for number, row in enumerate(_rows(path), 2):
             where = f"{path}, line {number}"
             if len(row) != len(HEADER):
-                raise DataError(f"{len(row)} columns instead of {len(HEADER)}", where=where, hint="the page writes such files")
+                raise DataError(
+                    f"{len(row)} columns instead of {len(HEADER)}", where=where, hint="give a file saved by the page of the study"
+                )
             study_id, respondent, question, ranking = (cell.strip() for cell in row)
             if study_id != study.id:
                 raise MismatchError(
-                    f"an answer to study {study_id!r}, and the key is of {study.id!r}", where=where, hint="give its own key"
+                    f"this answer belongs to study {study_id!r}, and the key to {study.id!r}", where=where, hint="give the key of its study"
                 )
             if question not in places:
-                raise DataError(f"there is no question {question!r} in this study", where=where)
+                raise DataError(f"this study has no question {question!r}", where=where)
             before = seen.setdefault((respondent, question), where)
             if before != where:
                 raise DataError(
-                    f"{respondent or 'nobody'} has already answered {question} ({before})",
+                    f"{respondent or 'a respondent without a name'} has already answered {question} ({before})",
                     where=where,
-                    hint="leave one of the two out, or give each respondent a name of their own",
+                    hint="remove one of the two, or give each respondent a different name",
                 )
             answers.append(Answer(respondent, question, _order(ranking, places[question], ties=study.kind == "rank", where=where)))
     if not answers:
@@ -161,9 +164,9 @@ def _rows(path: Path) -> list[list[str]]:
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"is no CSV file ({error})", where=path, hint="give what the page saved") from None
+        raise DataError(f"is not a CSV file ({error})", where=path, hint="give a file saved by the page of the study") from None
     if header != HEADER:
-        raise DataError(f"does not begin with the line {','.join(HEADER)}", where=path, hint="give what the page saved")
+        raise DataError(f"does not begin with the line {','.join(HEADER)}", where=path, hint="give a file saved by the page of the study")
     return [row for row in rows if row]
 
 
@@ -177,7 +180,7 @@ def _order(ranking: str, count: int, *, ties: bool, where: str) -> list[list[int
 
 
 def score(study: Study, answers: Sequence[Answer], *, seed: int = 0) -> dict[str, Any]:
-    """What the answers say: of a `rank` study mean ranks and agreement, of a `real` one fooling rates. Models best first."""
+    """Mean ranks and agreement (`rank` study) or fooling rates (`real` study), the best model first."""
     people, person = np.unique([answer.respondent for answer in answers], return_inverse=True)
     texts, text = np.unique([answer.question for answer in answers], return_inverse=True)
     facts = {"kind": study.kind, "study": study.id, "answers": len(answers), "respondents": len(people), "questions": len(texts)}

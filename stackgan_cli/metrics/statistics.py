@@ -1,7 +1,7 @@
-"""Mean and covariance of a set of real pictures, kept in a file so that they are computed once.
+"""Mean and covariance of the features of a set of real images, stored in a file so that they are computed only once.
 
-`.npz` with `mu` (D,) and `sigma` (D, D) float64, as pytorch-fid, TTUR and DM-GAN write them, and of our own `n`, `features` (N, D)
-float32 where they were needed, and `manifest`, JSON that says how it was made. Files of others have no manifest.
+The file is an `.npz` with `mu` (D,) and `sigma` (D, D) float64, as pytorch-fid, TTUR and DM-GAN write them. Files of this package also have
+`n`, `manifest` (JSON that says how the statistics were computed) and, where a metric needed them, `features` (N, D) float32.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.files import replacing
 from stackgan_cli.metrics.scores import Moments
 
-NEEDED = "mu (D,) and sigma (D, D) are needed"
+NEEDED = "it needs mu (D,) and sigma (D, D)"
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is known of a reference set. `features` None where only the moments are."""
+    """Statistics of a set of images. `count` and `features` (count, D) are None where they are not known."""
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -38,7 +38,7 @@ class Statistics:
 
     @classmethod
     def load(cls, path: Path) -> Statistics:
-        """Read a file. Raises DataError when it is damaged or holds something else."""
+        """Read a file. Raises DataError when it is damaged or is not a file of statistics."""
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in ("mu", "sigma", "n", "features", "manifest") if key in file}
@@ -48,12 +48,12 @@ class Statistics:
         except FileNotFoundError:
             raise DataError("there is no such file", where=path) from None
         except KeyError:
-            raise DataError(f"holds no statistics: {NEEDED}", where=path) from None
+            raise DataError(f"does not hold statistics: {NEEDED}", where=path) from None
         except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"is no readable .npz file of statistics ({error})", where=path, hint=NEEDED) from None
+            raise DataError(f"is not a readable .npz file of statistics ({error})", where=path, hint=NEEDED) from None
         features = arrays.get("features")
         if mean.ndim != 1 or covariance.shape != 2 * mean.shape or (features is not None and features.shape[1:] != mean.shape):
-            raise DataError(f"holds no statistics: {NEEDED}", where=path)
+            raise DataError(f"does not hold statistics: {NEEDED}", where=path)
         return cls(mean, covariance, count, features, manifest)
 
     def save(self, path: Path) -> None:
@@ -67,7 +67,7 @@ class Statistics:
             np.savez(file, **arrays)
 
     def require_same(self, manifest: dict[str, Any], where: object) -> None:
-        """Raises MismatchError, naming what differs, when these statistics were made in another way than `manifest` says."""
+        """Raises MismatchError, naming what differs, when these statistics were computed in another way than `manifest` says."""
         different = [
             f"{key}: {self.manifest[key]} there, {manifest[key]} here"
             for key in manifest
@@ -75,12 +75,12 @@ class Statistics:
         ]
         if different:
             raise MismatchError(
-                f"statistics of another protocol ({'; '.join(different)})",
+                f"these statistics follow another protocol ({'; '.join(different)})",
                 where=where,
-                hint="measure with the extractor and resizing that they were made with, or make them anew",
+                hint="use the extractor and resizing of these statistics, or compute them again",
             )
 
 
 def digest(*facts: Any) -> str:
-    """Eight hex digits that depend on everything in `facts` (JSON)."""
+    """The first eight hexadecimal digits of a hash of `facts` (JSON)."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -94,7 +94,7 @@ def test_the_newest_run_after_sample(shell: Shell) -> None:
     assert lines_of(shell, "words") == [result]
     assert main(["evaluate", "--workspace", str(shell.workspace.root), "--device", "cpu"]) == 0
     out, err = shell.capsys.readouterr()
-    assert out.startswith(f"FID ({CLASSIFIER})  ") and "measuring words" in err and "fewer pictures than dimensions" in err
+    assert out.startswith(f"FID ({CLASSIFIER})  ") and "measuring words" in err and "fewer images than dimensions" in err
     assert len(lines_of(shell, "words")) == 2
 
 
@@ -255,26 +255,26 @@ def bad(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
 def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
     mine = ["--extractor", "classifier:tiny-classifier-demo"]
     for words, code, expected in (
-        (["few", "--metric", "is"], 4, "is needs at least 10 pictures, and there are 3"),
-        (["few", "demo:test", "--metric", "precision-recall", *mine], 4, "precision-recall needs at least 4 pictures"),
-        (["folder", "few", "--metric", "precision-recall", *mine], 4, "4 real pictures, and there are 3"),
-        (["words", "--count", "5", "--metric", "is"], 4, "draw more with --count"),
+        (["few", "--metric", "is"], 4, "is needs at least 10 images, and there are 3"),
+        (["few", "demo:test", "--metric", "precision-recall", *mine], 4, "precision-recall needs at least 4 images"),
+        (["folder", "few", "--metric", "precision-recall", *mine], 4, "4 real images, and there are 3"),
+        (["words", "--count", "5", "--metric", "is"], 4, "generate more with --count"),
         (["words", "--count", "50", "--metric", "r-precision"], 4, "r-precision needs at least 100"),
         (["mixed", "--metric", "ms-ssim"], 4, "several sizes"),
-        (["empty", "demo:test"], 4, "no pictures in this folder"),
-        (["folder", "empty", *mine], 4, "no pictures in this folder"),
+        (["empty", "demo:test"], 4, "no images in this folder"),
+        (["folder", "empty", *mine], 4, "no images in this folder"),
         (["broken", "demo:test", *mine], 4, "broken/003.png: is broken"),
         (["folder", "another.npz", *mine], 5, "extractor: tf-inception-2015 there, classifier here"),
         (["folder", "foreign.npz", *mine], 5, "have 3 dimensions, and the extractor 32"),
         (["folder", "foreign.npz", "--metric", "kid", "--extractor", "torchscript:means.pt"], 4, "no feature vectors"),
-        (["folder", "junk.npz", *mine], 4, "no readable .npz"),
+        (["folder", "junk.npz", *mine], 4, "not a readable .npz"),
         (["foreign.npz"], 2, "statistics can only be compared with"),
         (["folder", "demo:test", "--extractor", "tf-inception-2015"], 6, "pt_inception-2015-12-05-6726825d.pth (95,628,359 bytes"),
         (["folder", "demo:test", "--extractor", "torchvision-inception"], 6, "inception_v3_google-0cc3c7bd.pth"),
         (["folder", "few"], 6, f"into {bad.workspace.extractors}"),
-        (["free", "--metric", "vs-similarity", "--count", "20"], 2, "vs-similarity needs the caption of every picture"),
-        (["labels", "--metric", "r-precision", "--count", "200"], 2, "r-precision needs the caption"),
-        (["folder", "--metric", "vs-similarity"], 2, "evaluate a model that draws from captions"),
+        (["free", "--metric", "vs-similarity", "--count", "20"], 2, "vs-similarity needs a caption for every image"),
+        (["labels", "--metric", "r-precision", "--count", "200"], 2, "r-precision needs a caption"),
+        (["folder", "--metric", "vs-similarity"], 2, "evaluate a model that generates images from captions"),
         (["words", "--metric", "is", "--extractor", "torchscript:means.pt"], 2, "has no class probabilities"),
         (["words", "--metric", "fdi"], 2, "did you mean 'fid'"),
         (["words", "--metric", ","], 2, "no metric is named"),
@@ -294,7 +294,7 @@ def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
         (["words", "--cache", "cub"], 4, "'cub' has not been prepared"),
         (["demo:tset", "--metric", "ms-ssim"], 4, "no split 'tset'"),
         (["wrods"], 2, "did you mean 'words'"),
-        (["demo:test"], 2, "compares with real pictures, and none are given"),
+        (["demo:test"], 2, "compares with real images, and none are given"),
         (["folder"], 2, "name a prepared dataset with --cache"),
         (["words", "free"], 2, "real pictures are a folder"),
         (["tiny-classifier-demo"], 2, "draws no images"),

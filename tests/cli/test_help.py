@@ -73,7 +73,7 @@ def best_of(count: int, words: list[str]) -> float:
     return best
 
 
-@pytest.mark.parametrize("command", [["--help"], ["train", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["--help"], ["train", "--help"], ["evaluate", "--help"]], ids=" ".join)
 def test_help_is_quick_and_imports_nothing_heavy(command: list[str]) -> None:
     script = (
         "import sys; from stackgan_cli.__main__ import main; code = main(sys.argv[1:]);"

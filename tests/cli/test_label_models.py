@@ -321,8 +321,8 @@ def test_what_cannot_be_judged(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     Image.new("RGB", (28, 28)).save(tmp_path / "folder" / "a.png")
     for words, code, expected in (
-        (["free"], 2, "accuracy needs the label"),
-        ([str(tmp_path / "folder")], 2, "accuracy needs the label"),
+        (["free"], 2, "accuracy needs a label"),
+        ([str(tmp_path / "folder")], 2, "accuracy needs a label"),
         (["sgan", "--count", "20", "--extractor", "classifier:jugde-digits"], 2, "did you mean 'judge-digits'"),
         (["sgan", "--count", "20", "--extractor", "classifier:sgan"], 5, "are a sgan, and not a classifier"),
     ):

@@ -37,7 +37,7 @@ def cells_of(table: str) -> list[Any]:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_are_rectangular_and_name_models_and_metrics_that_exist(name: str) -> None:
-    from stackgan_cli.metrics.evaluation import METRICS
+    from stackgan_cli.metrics.table import METRICS
 
     table = TABLES[name]
     for labels, row in table.rows:

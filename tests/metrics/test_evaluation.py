@@ -1,4 +1,4 @@
-"""Sets, taps and results, with an extractor whose features are known: the mean colour."""
+"""Sets, collectors and results, with an extractor whose features are known: the mean colour."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.views import centre_views
 from stackgan_cli.encoders.extractor import Extracted, Extractor
 from stackgan_cli.errors import DataError, MismatchError, UsageError, UserError
-from stackgan_cli.metrics.collectors import FeatureTap, PictureTap, pick_per_class, stream
-from stackgan_cli.metrics.evaluation import Evaluation, find_metrics
+from stackgan_cli.metrics.collectors import FeatureCollector, ImageCollector, pick_per_class, stream
+from stackgan_cli.metrics.evaluation import Evaluation
 from stackgan_cli.metrics.image_sets import CacheSet, FolderSet, GeneratedSet, read_picture
 from stackgan_cli.metrics.protocols import PROTOCOLS, find_protocol
 from stackgan_cli.metrics.statistics import Statistics
+from stackgan_cli.metrics.table import find_metrics
 from stackgan_cli.runs import Workspace
 
 
@@ -53,18 +54,18 @@ def run(subject: object, reference: object, *names: str, **settings: object) -> 
 def test_a_pass_collects_what_a_loop_would(tmp_path: Path) -> None:
     images = pictures(23)
     extractor = MeanColour()
-    tap, kept = FeatureTap(extractor, features=True, logits=True), PictureTap(np.array([3, 1, 20]))
+    found, kept = FeatureCollector(extractor, features=True, logits=True), ImageCollector(np.array([3, 1, 20]))
     seen: list[tuple[int, int]] = []
-    stream(generated(images), [tap, kept], batch_size=5, progress=lambda done, total: seen.append((done, total)))
+    stream(generated(images), [found, kept], batch_size=5, progress=lambda done, total: seen.append((done, total)))
     means = images.mean((1, 2)) / 255
-    assert np.allclose(tap.features[:, :3], means, atol=1e-5) and tap.moments is not None and tap.moments.n == 23
-    assert np.allclose(tap.moments.covariance[:3, :3], np.cov(means.T), rtol=1e-5)
-    assert (tap.logits.argmax(1) == means.argmax(1)).all()
-    assert (kept.pictures == images[[1, 3, 20]]).all()
+    assert np.allclose(found.features[:, :3], means, atol=1e-5) and found.moments is not None and found.moments.n == 23
+    assert np.allclose(found.moments.covariance[:3, :3], np.cov(means.T), rtol=1e-5)
+    assert (found.logits.argmax(1) == means.argmax(1)).all()
+    assert (kept.images == images[[1, 3, 20]]).all()
     assert seen[-1] == (23, 23) and extractor.seen == 23
-    from_folder = FeatureTap(MeanColour(), features=True)
+    from_folder = FeatureCollector(MeanColour(), features=True)
     stream(FolderSet(folder_of(images, tmp_path / "a")), [from_folder], batch_size=7)
-    assert np.array_equal(from_folder.features, tap.features)
+    assert np.array_equal(from_folder.features, found.features)
 
 
 def test_the_same_pictures_have_no_distance_and_others_do(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_folders_of_all_sorts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="several sizes"):
         run(mixed, None, "ms-ssim")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         FolderSet(tmp_path / "empty")
     with pytest.raises(DataError, match="no such folder"):
         FolderSet(tmp_path / "absent")

@@ -86,7 +86,7 @@ def test_groups_and_parts_of_pairs_do_not_change_the_index(monkeypatch: pytest.M
     images = pictures(9, 32)
     pairs = np.array([*itertools.combinations(range(9), 2), (3, 3)])
     whole = pair_scores(images, pairs)
-    monkeypatch.setattr(module, "PICTURES", 4 * 32 * 32)
+    monkeypatch.setattr(module, "IMAGES", 4 * 32 * 32)
     monkeypatch.setattr(module, "PAIRS", 2 * 32 * 32)
     np.testing.assert_allclose(pair_scores(images, pairs), whole, rtol=1e-12)
     np.testing.assert_allclose(whole, ms_ssim(images[pairs[:, 0]], images[pairs[:, 1]]), rtol=1e-12)
@@ -97,7 +97,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         ms_ssim(np.zeros((1, 8, 8, 3)), np.zeros((1, 8, 8, 3)))
     with pytest.raises(DataError, match="not 64 x 32"):
         ms_ssim(np.zeros((1, 64, 32, 3)), np.zeros((1, 64, 32, 3)))
-    with pytest.raises(DataError, match="make no pairs"):
+    with pytest.raises(DataError, match="do not form pairs"):
         ms_ssim(np.zeros((1, 64, 64, 3)), np.zeros((2, 64, 64, 3)))
     with pytest.raises(DataError, match="there are 1"):
         ms_ssim_diversity(np.zeros((1, 64, 64, 3), np.uint8))

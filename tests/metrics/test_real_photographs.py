@@ -12,9 +12,10 @@ from stackgan_cli.data.demo_birds import demo_records
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.data.sources.cub import cub_records
 from stackgan_cli.encoders.extractor import Extractor, open_extractor
-from stackgan_cli.metrics.evaluation import Evaluation, find_metrics
+from stackgan_cli.metrics.evaluation import Evaluation
 from stackgan_cli.metrics.image_sets import CacheSet, GeneratedSet, ImageSet
 from stackgan_cli.metrics.protocols import find_protocol
+from stackgan_cli.metrics.table import find_metrics
 
 SIDE = 128
 

@@ -220,7 +220,7 @@ def test_a_collapsed_set_is_precise_and_recalls_nothing() -> None:
     real = features(60, 300, 1).astype(np.float32)
     collapsed = np.repeat(real[7:8], 50, axis=0)
     assert precision_recall(real, collapsed) == (1.0, pytest.approx(1 / 60))
-    with pytest.raises(DataError, match="by 3 neighbours needs at least 4 images, and there are 3"):
+    with pytest.raises(DataError, match="by 3 neighbors needs at least 4 images, and there are 3"):
         precision_recall(real, collapsed[:3])
 
 
