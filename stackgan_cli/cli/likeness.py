@@ -35,7 +35,7 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
     """
     from stackgan_cli import registry
     from stackgan_cli.interop.extractor_weights import file_sha256
-    from stackgan_cli.models.interface import PairDiscriminator
+    from stackgan_cli.models.interface import ImageDiscriminator
 
     model = sampler.weights.config.model
     judges: dict[str, int] = getattr(model, "judges", {})
@@ -48,7 +48,7 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
             f"these weights have no discriminator of {side} px", where=sampler.weights.path, hint="use --by features or --by pixels"
         )
     network = registry.load_network(sampler.weights, name).to(sampler.device)
-    assert isinstance(network, PairDiscriminator)
+    assert isinstance(network, ImageDiscriminator)
 
     def extract(images: np.ndarray) -> np.ndarray:
         found: np.ndarray = network.features(_pixels(images, sampler.device)).flatten(1).cpu().numpy()

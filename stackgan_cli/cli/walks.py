@@ -41,12 +41,15 @@ class Scene:
         """The conditions to draw. Raises UsageError for captions or labels that the model does not take."""
         import torch
 
+        from stackgan_cli.models.interface import ConditionalGenerator
+
         side = side_of(sampler, scale)
         texts, classes = conditions(session, sampler, captions, labels)
         text = None
         if texts is not None:
             text = sampler.vectors(texts)
         elif classes is not None:
+            assert isinstance(sampler.generator, ConditionalGenerator)
             text = sampler.generator.condition(torch.tensor(classes, device=sampler.device))
         names = texts or [label_name(label, sampler.weights.classes) for label in classes or []]
         return cls(sampler, names, texts, classes, text, side, seed, zero)
