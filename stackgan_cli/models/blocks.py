@@ -6,7 +6,7 @@ Shape letters: `B` batch, `C` input channels, `O` output channels, `H W` space, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -78,21 +78,43 @@ def numbered(start: int, *layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict((str(start + i), layer) for i, layer in enumerate(layers)))
 
 
-def gated_up_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Nearest x2, 3x3 convolution to twice `out_channels`, BatchNorm, gated linear unit (StackGAN-v2)."""
-    return numbered(1, UpsampleConv(in_channels, 2 * out_channels), nn.BatchNorm2d(2 * out_channels), GatedLinearUnit())
+Norm = Literal["batch", "instance", "none"]
+"""How the output of a convolution is normalized. With `none` the convolution has a bias; otherwise the normalization has it."""
 
 
-def up_block(in_channels: int, out_channels: int, activation: bool = True) -> nn.Sequential:
-    """Nearest x2, 3x3 convolution, BatchNorm, ReLU. Index 0 is the upsampling in the released code."""
-    layers: list[nn.Module] = [UpsampleConv(in_channels, out_channels), nn.BatchNorm2d(out_channels)]
+def normalization(norm: Norm, channels: int) -> nn.Module:
+    """(B, C, H, W) -> the same, with a learned scale and bias per channel, over the batch or each image alone; `none` changes nothing."""
+    match norm:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "instance":
+            return nn.GroupNorm(channels, channels)  # one channel per group; unlike InstanceNorm2d it keeps channels_last on a CPU
+        case "none":
+            return nn.Identity()  # keeps the indices of the layers after it
+
+
+def upsampling(in_channels: int, out_channels: int, norm: Norm) -> list[nn.Module]:
+    """Nearest x2, 3x3 convolution, normalization."""
+    return [UpsampleConv(in_channels, out_channels, bias=norm == "none"), normalization(norm, out_channels)]
+
+
+def gated_up_block(in_channels: int, out_channels: int, norm: Norm = "batch") -> nn.Sequential:
+    """Nearest x2, 3x3 convolution to twice `out_channels`, normalization, gated linear unit (StackGAN-v2)."""
+    return numbered(1, *upsampling(in_channels, 2 * out_channels, norm), GatedLinearUnit())
+
+
+def up_block(in_channels: int, out_channels: int, activation: bool = True, norm: Norm = "batch") -> nn.Sequential:
+    """Nearest x2, 3x3 convolution, normalization, ReLU. Index 0 is the upsampling in the released code."""
+    layers = upsampling(in_channels, out_channels, norm)
     return numbered(1, *layers, nn.ReLU(inplace=True)) if activation else numbered(1, *layers)
 
 
-def conv_norm(in_channels: int, out_channels: int, kernel: int, activation: nn.Module | None, stride: int = 1) -> list[nn.Module]:
-    """Convolution without bias, BatchNorm and, unless None, an activation. A 4x4 kernel halves the side with stride 2."""
-    conv = DeepConv(in_channels, out_channels, kernel, stride, padding=1 if kernel > 1 else 0, bias=False)
-    layers: list[nn.Module] = [conv, nn.BatchNorm2d(out_channels)]
+def conv_norm(
+    in_channels: int, out_channels: int, kernel: int, activation: nn.Module | None, stride: int = 1, norm: Norm = "batch"
+) -> list[nn.Module]:
+    """Convolution, normalization and, unless None, an activation. A 4x4 kernel halves the side with stride 2."""
+    conv = DeepConv(in_channels, out_channels, kernel, stride, padding=1 if kernel > 1 else 0, bias=norm == "none")
+    layers: list[nn.Module] = [conv, normalization(norm, out_channels)]
     return layers if activation is None else [*layers, activation]
 
 
@@ -101,7 +123,7 @@ class _Gate(torch.autograd.Function):
 
     PyTorch's own gives a gradient of another layout, which also slows down the layer before it: on one core in bf16, channels_last,
     forward and backward of 32 x 128 x 64 x 64 take 147 ms by it and a quarter of that here. On a GPU its kernels are the fastest, with
-    the gradient put into a tensor of the right layout.
+    the gradient put into a tensor of the right layout. A gradient that is to be differentiated again is written out of place.
     """
 
     @staticmethod
@@ -115,6 +137,11 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # by create_graph
+            value, gate = x.chunk(2, 1)
+            opened = gate.sigmoid()
+            of_value = gradient * opened
+            return torch.cat([of_value, of_value * value * (1 - opened)], 1)
         out = torch.empty_like(x)
         if x.is_cuda:
             return torch.ops.aten.glu_backward.grad_input(gradient, x, 1, grad_input=out)
@@ -140,15 +167,15 @@ class ResidualBlock(nn.Module):
     Two 3x3 convolutions as in Stage-II's generator, or, with `bottleneck` channels, 1x1, 3x3, 3x3 through that many.
     """
 
-    def __init__(self, channels: int, activation: nn.Module, bottleneck: int | None = None) -> None:
+    def __init__(self, channels: int, activation: nn.Module, bottleneck: int | None = None, norm: Norm = "batch") -> None:
         super().__init__()
         if bottleneck is None:
-            layers = [*conv_norm(channels, channels, 3, activation), *conv_norm(channels, channels, 3, None)]
+            layers = [*conv_norm(channels, channels, 3, activation, norm=norm), *conv_norm(channels, channels, 3, None, norm=norm)]
         else:
             layers = [
-                *conv_norm(channels, bottleneck, 1, activation),
-                *conv_norm(bottleneck, bottleneck, 3, activation),
-                *conv_norm(bottleneck, channels, 3, None),
+                *conv_norm(channels, bottleneck, 1, activation, norm=norm),
+                *conv_norm(bottleneck, bottleneck, 3, activation, norm=norm),
+                *conv_norm(bottleneck, channels, 3, None, norm=norm),
             ]
         self.block = nn.Sequential(*layers)
         self.activation = activation
@@ -160,9 +187,10 @@ class ResidualBlock(nn.Module):
 class GatedResidualBlock(nn.Module):
     """x + block(x), two 3x3 convolutions around a gated linear unit and nothing after the sum (StackGAN-v2)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm = "batch") -> None:
         super().__init__()
-        self.block = nn.Sequential(*conv_norm(channels, 2 * channels, 3, GatedLinearUnit()), *conv_norm(channels, channels, 3, None))
+        first = conv_norm(channels, 2 * channels, 3, GatedLinearUnit(), norm=norm)
+        self.block = nn.Sequential(*first, *conv_norm(channels, channels, 3, None, norm=norm))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.block(x)
@@ -179,10 +207,13 @@ class Joint(nn.Sequential):
         return h
 
 
+NORMALIZATIONS = nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm
+
+
 def init_weights(network: nn.Module, truncated: bool = False, linear: bool = True) -> None:
-    """The released initialisation (the papers give none): weights N(0, 0.02), BatchNorm scale N(1, 0.02), biases of fully connected
-    layers and BatchNorm 0. `truncated` restricts convolution weights to two standard deviations, as StackGAN's TensorFlow code does;
-    without `linear` fully connected layers keep PyTorch's own, as in HDGAN."""
+    """The released initialisation (the papers give none): weights N(0, 0.02), normalization scale N(1, 0.02), biases of fully connected
+    layers and normalization 0; biases of convolutions keep PyTorch's own. `truncated` restricts convolution weights to two standard
+    deviations, as StackGAN's TensorFlow code does; without `linear` fully connected layers keep PyTorch's own, as in HDGAN."""
     if all(parameter.is_meta for parameter in network.parameters()):
         return  # there are no values, and drawing them would import a tenth of torch
     for module in network.modules():
@@ -195,14 +226,14 @@ def init_weights(network: nn.Module, truncated: bool = False, linear: bool = Tru
             nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(module, NORMALIZATIONS):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
 
 
 def init_orthogonal(network: nn.Module) -> None:
-    """StackGAN-v2's released initialisation: orthogonal weights, BatchNorm scale N(1, 0.02), biases of fully connected layers and
-    BatchNorm 0."""
+    """StackGAN-v2's released initialisation: orthogonal weights, normalization scale N(1, 0.02), biases of fully connected layers and
+    normalization 0; biases of convolutions keep PyTorch's own."""
     if next(network.parameters()).is_meta:
         return
     for module in network.modules():
@@ -210,7 +241,7 @@ def init_orthogonal(network: nn.Module) -> None:
             nn.init.orthogonal_(module.weight)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(module, NORMALIZATIONS):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
 

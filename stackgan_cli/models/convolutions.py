@@ -39,24 +39,28 @@ def arithmetic(mode: Arithmetic) -> Iterator[None]:
 
 
 class UpsampleConv(nn.Conv2d):
-    """Nearest-neighbour x2, then a 3x3 convolution with padding 1 (zeros, or reflected) and no bias. (B, C, H, W) -> (B, O, 2H, 2W).
+    """Nearest-neighbour x2, then a 3x3 convolution with padding 1 (zeros, or reflected). (B, C, H, W) -> (B, O, 2H, 2W).
 
     A reflected row of the doubled image equals its edge row, so reflecting is replicating before the doubling.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, padding_mode: Literal["zeros", "reflect"] = "zeros") -> None:
-        super().__init__(in_channels, out_channels, 3, padding=1, bias=False, padding_mode=padding_mode)
+    def __init__(
+        self, in_channels: int, out_channels: int, padding_mode: Literal["zeros", "reflect"] = "zeros", bias: bool = False
+    ) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias, padding_mode=padding_mode)
 
     def forward(self, x: Tensor) -> Tensor:
         if _arithmetic != "plain" and self.padding_mode == "zeros" and folded_product_pays(x):
             return self._product(x)
         if _arithmetic == "plain" or (_arithmetic == "auto" and not folding_pays(x)):
             doubled = F.interpolate(x, scale_factor=2, mode="nearest")
-            return super().forward(doubled) if self.padding_mode == "zeros" else F.conv2d(bordered(doubled, "reflect"), self.weight)
+            if self.padding_mode == "zeros":
+                return super().forward(doubled)
+            return F.conv2d(bordered(doubled, "reflect"), self.weight, self.bias)
         kernel = _folded(_folded(self.weight, 2), 3).transpose(0, 1)
         if self.padding_mode == "reflect":
-            return F.conv_transpose2d(bordered(x, "replicate"), kernel, stride=2, padding=3)
-        return F.conv_transpose2d(x, kernel, stride=2, padding=1)
+            return F.conv_transpose2d(bordered(x, "replicate"), kernel, self.bias, stride=2, padding=3)
+        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
     def _product(self, x: Tensor) -> Tensor:
         """The transposed convolution as one matrix product: 4x4 taps of every input pixel, which are then added where they overlap."""
@@ -68,7 +72,8 @@ class UpsampleConv(nn.Conv2d):
         # Tap 2u + a of input row i makes row 2 (i + u) + a of the padded output; columns j by v, b likewise: (B, i, j, u, a, v, b, O).
         rows = _overlapped(taps.view(batch, height, width, 2, 2, 2, 2, outputs).permute(0, 1, 3, 4, 2, 5, 6, 7), 1)
         out = _overlapped(rows, 3).reshape(batch, 2 * height + 2, 2 * width + 2, outputs)
-        return out[:, 1:-1, 1:-1].permute(0, 3, 1, 2).contiguous(memory_format=_layout_of(x))
+        out = out[:, 1:-1, 1:-1] if self.bias is None else out[:, 1:-1, 1:-1] + self.bias.to(out.dtype)
+        return out.permute(0, 3, 1, 2).contiguous(memory_format=_layout_of(x))
 
 
 FOLD = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -190,7 +195,7 @@ def _taps_inside(height: int, width: int, like: Tensor) -> Tensor:
 
 
 class DeepConv(nn.Conv2d):
-    """A convolution without bias that is one matrix product where the map is small: (B, C, H, W) -> (B, O, H', W').
+    """A convolution that is one matrix product where the map is small: (B, C, H, W) -> (B, O, H', W').
 
     The last layers of a 256-px discriminator have 100 MB of weights and 4x4 pixels. A convolution rearranges all its weights for
     every pass, which costs more than the arithmetic; a matrix product reads them as they lie.
@@ -207,7 +212,7 @@ class DeepConv(nn.Conv2d):
             rows, weight = patches.permute(0, 3, 2, 1), self.weight.permute(0, 2, 3, 1)
         else:
             rows, weight = patches.permute(0, 3, 1, 2), self.weight
-        out = F.linear(rows.reshape(x.shape[0] * height * width, -1), weight.flatten(1))
+        out = F.linear(rows.reshape(x.shape[0] * height * width, -1), weight.flatten(1), self.bias)
         return out.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from stackgan_cli.config.archs import HDGAN
 from stackgan_cli.models.blocks import LEAK, ConditioningAugmentation, Joint, init_weights, memory_format_of, numbered
 from stackgan_cli.models.convolutions import DeepConv, JointConv, ReflectConv, UpsampleConv
-from stackgan_cli.models.interface import Generator, GeneratorOutput, PairDiscriminator
+from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput, PairDiscriminator
 
 
 class ResidualBlock(nn.Module):
@@ -63,7 +63,7 @@ class VectorToMap(nn.Module):
         return out
 
 
-class HierarchicalGenerator(Generator):
+class HierarchicalGenerator(ConditionalGenerator):
     """Text and noise -> images of the supervised scales. Noise: `z` (B, Z), `eps` (B, V)."""
 
     def __init__(self, config: HDGAN) -> None:
@@ -112,7 +112,7 @@ class HierarchicalGenerator(Generator):
         return mu
 
 
-class ContinuedGenerator(Generator):
+class ContinuedGenerator(ConditionalGenerator):
     """A frozen generator, and from its last hidden map an image of twice its side."""
 
     def __init__(self, config: HDGAN) -> None:

@@ -64,10 +64,6 @@ class Generator(nn.Module, ABC):
         A noise input of conditioning augmentation that is missing means the mean.
         """
 
-    @abstractmethod
-    def condition(self, text: Tensor) -> Tensor:
-        """The mean (B, C) of the conditioning Gaussian: what a discriminator conditioned on the mean is shown for `text`."""
-
     def trained_modules(self) -> tuple[nn.Module, ...]:
         """The parts that training moves (all but frozen earlier stages)."""
         return (self,)
@@ -78,20 +74,32 @@ class Generator(nn.Module, ABC):
         return None
 
 
-class PairDiscriminator(nn.Module, ABC):
-    """Base of the discriminators that judge images of one side, alone and together with what they should show."""
+class ConditionalGenerator(Generator):
+    """Base of the generators that can be trained with captions or class labels (their unconditional variants included)."""
+
+    @abstractmethod
+    def condition(self, text: Tensor) -> Tensor:
+        """The mean (B, C) of the conditioning Gaussian: what a discriminator conditioned on the mean is shown for `text`."""
+
+
+class ImageDiscriminator(nn.Module, ABC):
+    """Base of the discriminators, which judge images of one resolution."""
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [-1, 1] -> the trunk's map, which both heads share."""
-
-    @abstractmethod
-    def condition_logits(self, features: Tensor, condition: Tensor) -> Tensor:
-        """Logits (B,) that image and condition belong together. What `condition` is (mean, sample or text) is the model's."""
+        """Images (B, 3, S, S) in [-1, 1] -> the trunk's map, which all heads share."""
 
     @abstractmethod
     def unconditional_logits(self, features: Tensor) -> Tensor | None:
-        """Logits of the images alone, (B,) or (B, R, R) for R x R patches; None where there is no such head."""
+        """Logits of the images alone, (B,) or (B, R, R) for R x R patches; None where a discriminator of pairs has no such head."""
+
+
+class PairDiscriminator(ImageDiscriminator):
+    """Base of the discriminators that can also judge an image together with what it should show."""
+
+    @abstractmethod
+    def condition_logits(self, features: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B,) that image and condition belong together. What `condition` is (mean, sample or text) depends on the model."""
 
 
 class ImageExtractor(nn.Module, ABC):

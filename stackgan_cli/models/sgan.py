@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from stackgan_cli.config.archs import SGAN
 from stackgan_cli.models.blocks import LEAK, normal_like
 from stackgan_cli.models.classifier import build_classifier
-from stackgan_cli.models.interface import Generator, GeneratorOutput, NoiseSource
+from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput, NoiseSource
 from stackgan_cli.models.sgan_encoder import SGANEncoder
 
 NOISE_DIM = 128
@@ -113,7 +113,7 @@ class MapGenerator(nn.Module):
         return out
 
 
-class StackGenerator(Generator):
+class StackGenerator(ConditionalGenerator):
     """Labels (B,), or weights of labels (B, K), and noise z_n (B, Z), ..., z_0 -> images (B, 3, S, S) in [-1, 1].
 
     Noise is uniform in [0, 1).

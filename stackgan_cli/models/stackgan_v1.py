@@ -43,10 +43,10 @@ from stackgan_cli.models.blocks import (
     up_block,
 )
 from stackgan_cli.models.convolutions import JointConv, UpsampleConv
-from stackgan_cli.models.interface import Generator, GeneratorOutput, PairDiscriminator
+from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput, PairDiscriminator
 
 
-class Stage1Generator(Generator):
+class Stage1Generator(ConditionalGenerator):
     """Text and noise -> an image of side `resolution`, from a 4x4 map by up-sampling."""
 
     def __init__(self, config: StackGANv1, resolution: int, gf_dim: int) -> None:
@@ -104,7 +104,7 @@ class Stage1Generator(Generator):
         return self.ca_net(text, None)[1]
 
 
-class Stage2Generator(Generator):
+class Stage2Generator(ConditionalGenerator):
     """A frozen Stage-I image and the text again -> an image of side `resolution`, through an encoder, residual blocks and up-sampling.
 
     Stage-I's parameters never move, but in training mode its BatchNorm uses and collects batch statistics, as in both released codes.

@@ -39,7 +39,7 @@ from stackgan_cli.models.blocks import (
     memory_format_of,
 )
 from stackgan_cli.models.convolutions import JointConv
-from stackgan_cli.models.interface import Generator, GeneratorOutput, PairDiscriminator
+from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput, PairDiscriminator
 
 
 class FirstStage(nn.Module):
@@ -90,7 +90,7 @@ class Image(nn.Module):
         return out
 
 
-class TreeGenerator(Generator):
+class TreeGenerator(ConditionalGenerator):
     """Condition and noise -> an image a supervised branch. Noise: `z` (B, Z) and, with text, `eps` (B, V)."""
 
     def __init__(self, config: StackGANv2) -> None:

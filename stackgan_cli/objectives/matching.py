@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from stackgan_cli.config.archs import StackGANv1
 from stackgan_cli.errors import ConfigError
 from stackgan_cli.models.blocks import normal_like
-from stackgan_cli.models.interface import Generator, GeneratorOutput
+from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput
 from stackgan_cli.models.stackgan_v1 import Discriminator
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 from stackgan_cli.objectives.terms import bce_fake, bce_real, kl_standard_normal
@@ -44,7 +44,7 @@ class MatchingObjective(Objective):
 
     def __init__(self, config: StackGANv1, networks: Mapping[str, nn.Module]) -> None:
         generator, discriminator = networks["generator"], networks["discriminator"]
-        assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
+        assert isinstance(generator, ConditionalGenerator) and isinstance(discriminator, Discriminator)
         self.config, self.generator, self.discriminator = config, generator, discriminator
         self.modules = {"generator": generator, "discriminator": discriminator}
         self.phases = (

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from stackgan_cli.config.archs import StackedConfig
-from stackgan_cli.models.interface import Generator, GeneratorOutput, PairDiscriminator
+from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput, PairDiscriminator
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 from stackgan_cli.objectives.terms import ADVERSARIAL, color_consistency, kl_standard_normal, reconstruction
 
@@ -35,7 +35,7 @@ class StackedObjective(Objective):
 
     def __init__(self, config: StackedConfig, networks: Mapping[str, nn.Module]) -> None:
         generator = networks["generator"]
-        assert isinstance(generator, Generator)
+        assert isinstance(generator, ConditionalGenerator)
         self.config, self.generator = config, generator
         self.discriminators: dict[str, PairDiscriminator] = {}
         for name in config.judges:

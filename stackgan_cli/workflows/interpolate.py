@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stackgan_cli.errors import UsageError
 from stackgan_cli.files import write_json
+from stackgan_cli.models.interface import ConditionalGenerator
 from stackgan_cli.sampling import Sampler, Stop, noise_of, render, walk
 from stackgan_cli.viz.animations import require_video, save_gif, save_mp4
 from stackgan_cli.viz.grids import grid, save_png
@@ -124,6 +125,7 @@ class Scene:
         if texts is not None:
             text = sampler.vectors(texts)
         elif classes is not None:
+            assert isinstance(sampler.generator, ConditionalGenerator)
             text = sampler.generator.condition(torch.tensor(classes, device=sampler.device))
         names = texts or [label_name(label, sampler.weights.classes) for label in classes or []]
         return cls(sampler, names, texts, classes, text, side, seed, zero)

@@ -1,13 +1,24 @@
-"""Conditioning augmentation in its variants, published names, initialisation, noise in the layout of images."""
+"""Conditioning augmentation in its variants, published names, normalization, initialisation, noise in the layout of images."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
 from stackgan_cli.models import blocks
-from stackgan_cli.models.blocks import ConditioningAugmentation, ResidualBlock, normal_like, up_block
+from stackgan_cli.models.blocks import (
+    ConditioningAugmentation,
+    GatedResidualBlock,
+    Norm,
+    ResidualBlock,
+    conv_norm,
+    gated_up_block,
+    normal_like,
+    up_block,
+)
 
 
 def test_conditioning_augmentation_variants() -> None:
@@ -37,6 +48,63 @@ def test_published_names() -> None:
         "block.0.weight",
         "block.3.weight",
     }
+
+
+NORMS: tuple[Norm, ...] = ("batch", "instance", "none")
+BLOCKS: dict[str, tuple[Callable[[Norm], nn.Module], tuple[int, ...], list[str]]] = {
+    "conv_norm": (lambda norm: nn.Sequential(*conv_norm(4, 6, 4, nn.ReLU(), stride=2, norm=norm)), (6, 4, 4), ["0"]),
+    "up_block": (lambda norm: up_block(4, 2, norm=norm), (2, 16, 16), ["1"]),
+    "bare up_block": (lambda norm: up_block(4, 2, activation=False, norm=norm), (2, 16, 16), ["1"]),
+    "gated_up_block": (lambda norm: gated_up_block(4, 2, norm), (2, 16, 16), ["1"]),
+    "residual": (lambda norm: ResidualBlock(4, nn.ReLU(), norm=norm), (4, 8, 8), ["block.0", "block.3"]),
+    "bottleneck": (lambda norm: ResidualBlock(4, nn.ReLU(), 2, norm), (4, 8, 8), ["block.0", "block.3", "block.6"]),
+    "gated residual": (lambda norm: GatedResidualBlock(4, norm), (4, 8, 8), ["block.0", "block.3"]),
+}
+"""How to build each block on 4 channels, the shape it makes of 8 x 8 pixels, and the names of its convolutions."""
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_normalization_is_a_choice(name: str, norm: Norm, layout: torch.memory_format) -> None:
+    build, shape, convolutions = BLOCKS[name]
+    torch.manual_seed(0)
+    block = build(norm).to(memory_format=layout)  # type: ignore[call-overload]
+    names = set()
+    for convolution in convolutions:
+        head, _, index = convolution.rpartition(".")
+        after = f"{head}.{int(index) + 1}".lstrip(".")
+        names |= {f"{convolution}.weight"} | ({f"{convolution}.bias"} if norm == "none" else {f"{after}.weight", f"{after}.bias"})
+        names |= {f"{after}.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")} if norm == "batch" else set()
+    assert set(block.state_dict()) == names
+
+    x = (3 * torch.randn(5, 4, 8, 8) + 1).contiguous(memory_format=layout)
+    made, alone = block(x), block(x[:1])
+    assert made.shape == (5, *shape) and made.is_contiguous(memory_format=layout)
+    assert torch.allclose(made[:1], alone, atol=1e-5) == (norm != "batch")
+
+
+def test_what_is_normalized() -> None:
+    torch.manual_seed(0)
+    x = 3 * torch.randn(4, 5, 6, 7) + 1
+    for norm, dims in (("batch", (0, 2, 3)), ("instance", (2, 3))):
+        expected = (x - x.mean(dims, keepdim=True)) / (x.var(dims, correction=0, keepdim=True) + 1e-5).sqrt()
+        torch.testing.assert_close(blocks.normalization(norm, 5)(x), expected)  # type: ignore[arg-type]
+    assert blocks.normalization("none", 5)(x) is x
+
+
+@pytest.mark.parametrize("initialize", [blocks.init_weights, blocks.init_orthogonal])
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_normalization_is_initialized(norm: Norm, initialize: Callable[[nn.Module], None]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(*conv_norm(2, 4096, 1, None, norm=norm))
+    before = network[0].weight.clone()
+    initialize(network)
+    assert not torch.equal(network[0].weight, before)
+    if norm != "none":
+        scale, bias = network[1].weight.detach(), network[1].bias
+        assert scale.mean().item() == pytest.approx(1.0, abs=2e-3) and scale.std().item() == pytest.approx(0.02, rel=0.05)
+        assert not bias.any()
 
 
 def test_initialisation() -> None:

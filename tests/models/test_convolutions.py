@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stackgan_cli.models import convolutions
 from stackgan_cli.models.convolutions import (
+    Arithmetic,
     DeepConv,
     JointConv,
     UpsampleConv,
@@ -91,6 +92,19 @@ def test_deep_conv(height: int, width: int, kernel: int, stride: int, padding: i
             ours = values_and_gradients(conv, conv.weight, x)
             assert_same(ours, expected)
             assert ours[0].is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("mode", ["fast", "plain", "auto"])
+@pytest.mark.parametrize("side", [4, 36])
+def test_a_bias_is_added_once_to_every_channel(side: int, mode: Arithmetic) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, side, side, dtype=torch.float64)
+    convs = [UpsampleConv(3, 5, padding, bias=True).double() for padding in ("zeros", "reflect")]  # type: ignore[arg-type]
+    for conv in (*convs, DeepConv(3, 5, 4, 2, 1).double()):
+        with arithmetic(mode):
+            found = conv(x)
+            conv.bias, bias = None, conv.bias
+            torch.testing.assert_close(found, conv(x) + bias[:, None, None], rtol=1e-12, atol=1e-12)
 
 
 def test_arithmetic_is_restored_after_an_error() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from stackgan_cli.config.archs import StackGANv1
 from stackgan_cli.interop.state_dicts import infer_config
-from stackgan_cli.models.interface import Generator
+from stackgan_cli.models.interface import ConditionalGenerator
 from stackgan_cli.models.stackgan_v1 import Discriminator, Stage2Generator, build_networks
 from stackgan_cli.runtime import Noise
 
@@ -18,10 +18,10 @@ TINY = {"gf_dim": 8, "df_dim": 2, "text_dim": 12, "condition_dim": 6, "z_dim": 5
 UNCONDITIONAL = {"conditional": False, "wrong_pairs": "none"}
 
 
-def build(**values: Any) -> tuple[Generator, Discriminator]:
+def build(**values: Any) -> tuple[ConditionalGenerator, Discriminator]:
     networks = build_networks(StackGANv1.model_validate(values))
     generator, discriminator = networks["generator"], networks["discriminator"]
-    assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
+    assert isinstance(generator, ConditionalGenerator) and isinstance(discriminator, Discriminator)
     return generator, discriminator
 
 
