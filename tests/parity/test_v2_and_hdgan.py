@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,13 @@ from stackgan_cli.__main__ import main
 from stackgan_cli.config.archs import HDGAN, CharCNNRNN, StackedConfig, StackGANv2
 from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.interop.state_dicts import load_official
-from stackgan_cli.models.convolutions import Arithmetic, arithmetic
+from stackgan_cli.models.convolutions import arithmetic
 from stackgan_cli.models.interface import Generator
 from stackgan_cli.objectives.base import Batch
-from stackgan_cli.objectives.stacked import StackedDraw, StackedObjective
+from stackgan_cli.objectives.stacked import StackedObjective
 from stackgan_cli.sampling import Sampler, render
 
-CASES = [*oracles.cases(arch="stackgan-v2"), *oracles.cases(arch="hdgan")]
-
-
-@pytest.fixture(autouse=True)
-def threads_of_the_oracles() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+CASES = [*oracles.cases("stackgan-v2"), *oracles.cases("hdgan")]
 
 
 def config_of(case: dict[str, Any]) -> StackedConfig:
@@ -70,121 +62,89 @@ def inputs(case: dict[str, Any], objective: StackedObjective) -> Batch:
     size, seed = case["batch"], case["seed"]
 
     def images(kind: str) -> dict[int, Tensor]:
-        return {side: torch.tanh(oracles.draw(f"{kind}{side}", (size, 3, side, side), seed)) for side in objective.config.sides}
+        return {side: torch.tanh(oracles.draw(f"{kind}{side}", (size, 3, side, side), seed).double()) for side in objective.config.sides}
 
-    text = oracles.draw("text", (size, case["text_dim"]), seed) if objective.config.conditioning == "text" else None
+    text = oracles.draw("text", (size, case["text_dim"]), seed).double() if objective.config.conditioning == "text" else None
     return Batch(images=images("real"), wrong_images=images("wrong"), text=text)
 
 
-def published_name(name: str, key: str, case: dict[str, Any], objective: StackedObjective) -> str:
-    if name == "generator":
-        return f"G.{key}"
-    return f"D.{key}" if "D" in case else f"D{list(objective.discriminators).index(name.removeprefix('discriminator'))}.{key}"
-
-
-@pytest.mark.parametrize("mode", ["plain", "fast"])
-@pytest.mark.parametrize("name", CASES)
-def test_case(name: str, mode: Arithmetic) -> None:
-    case, published = oracles.load(name)
+def in_float64(case: dict[str, Any], seed: int) -> tuple[StackedObjective, Batch]:
+    """The networks of a case and their batch in float64, every weight changed by a float32 rounding unless `seed` is 0."""
     objective = objective_of(case)
-    batch = inputs(case, objective)
-    with arithmetic(mode):
-        for network in objective.modules.values():
-            network.eval()
-        with torch.no_grad():
-            draw = objective.draw(batch, CaseNoise(case, objective.generator))
-            check_outputs(objective, draw, published)
+    for network in objective.modules.values():
+        oracles.in_double_precision(network, seed)
+    return objective, inputs(case, objective)
+
+
+@cache
+def numbers(path: Path, seed: int) -> oracles.Numbers:
+    """All that a case compares."""
+    case = oracles.describe(path)
+    objective, batch = in_float64(case, seed)
+    with arithmetic("plain"):
+        outputs = evaluated(case, objective, batch)
         for network in objective.modules.values():
             network.train()
         draw = objective.draw(batch, CaseNoise(case, objective.generator))
-        for side, images in draw.output.by_side.items():
-            oracles.assert_close(strided(images), published[f"train_fake_{side}"], what=f"train fake {side}")
-        losses = losses_and_norms(objective, draw, case)[0]
-    parts = case["loss_G_parts"]
-    for ours, theirs in zip(losses["d"], case["loss_D"], strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
-    assert losses["total"] == pytest.approx(case["loss_G"], rel=1e-4)
-    assert losses["adversarial"] == pytest.approx(sum(value for key, value in parts.items() if key.startswith("adv")), rel=1e-4)
-    if "kl" in parts:
-        assert objective.config.kl_weight * losses["kl"] == pytest.approx(parts["kl"], rel=1e-4)
-    if "color_mean" in parts:
-        assert objective.config.color_weight * losses["color"] == pytest.approx(parts["color_mean"] + parts["color_cov"], rel=1e-4)
+        outputs |= {f"train_fake_{side}": strided(images).detach() for side, images in draw.output.by_side.items()}
+        letters = {"generator": "G"} | {
+            f"discriminator{d}": "D" if "D" in case else f"D{i}" for i, d in enumerate(objective.discriminators)
+        }
+        parts, norms = oracles.losses_and_norms(objective, draw, letters)
+    of_generator = parts.pop("g")
+    losses = {f"D{i}": loss["total"] for i, loss in enumerate(parts.values())}
+    losses |= {"G": of_generator["total"], "adversarial": of_generator["adversarial"]}
+    for name, weight in (("kl", objective.config.kl_weight), ("color", objective.config.color_weight)):
+        if name in of_generator:
+            losses[name] = weight * of_generator[name]
+    return {"outputs": outputs, "losses": losses, "norms": norms}
 
 
-def check_outputs(objective: StackedObjective, draw: StackedDraw, published: dict[str, Tensor]) -> None:
+@torch.no_grad()
+def evaluated(case: dict[str, Any], objective: StackedObjective, batch: Batch) -> dict[str, Tensor]:
+    """The outputs in evaluation mode, by published name."""
+    for network in objective.modules.values():
+        network.eval()
+    draw, hdgan = objective.draw(batch, CaseNoise(case, objective.generator)), "D" in case
     output = draw.output
+    outputs = {f"eval_fake_{side}": strided(images) for side, images in output.by_side.items()}
     if output.mu is not None and output.logvar is not None:
-        oracles.assert_close(output.mu, published["mu"], what="mu")
-        spread = output.logvar / 2 if "logsigma" in published else output.logvar
-        oracles.assert_close(spread, published["logsigma" if "logsigma" in published else "logvar"], what="spread")
-    for side, images in output.by_side.items():
-        oracles.assert_close(strided(images), published[f"eval_fake_{side}"], what=f"eval fake {side}")
-    for i, (name, d) in enumerate(objective.discriminators.items()):
-        features = d.features(draw.batch.images[int(name)])
+        outputs["mu"] = output.mu
+        outputs["logsigma" if hdgan else "logvar"] = output.logvar / 2 if hdgan else output.logvar
+    for i, (side, d) in enumerate(objective.discriminators.items()):
+        features = d.features(batch.images[int(side)])
         alone = d.unconditional_logits(features)
         assert alone is not None
-        theirs = published[f"eval_D{name}_local" if f"eval_D{name}_local" in published else f"eval_D{i}_uncond_logit"]
-        oracles.assert_close(alone.flatten(), theirs.flatten(), what=f"image logits {name}")
+        outputs[f"eval_D{side}_local" if hdgan else f"eval_D{i}_uncond_logit"] = alone.flatten()
         if draw.condition is not None:
-            theirs = published[f"eval_D{name}_pair" if f"eval_D{name}_pair" in published else f"eval_D{i}_cond_logit"]
-            oracles.assert_close(d.condition_logits(features, draw.condition), theirs.flatten(), what=f"pair logits {name}")
+            pair = d.condition_logits(features, draw.condition)
+            outputs[f"eval_D{side}_pair" if hdgan else f"eval_D{i}_cond_logit"] = pair.flatten()
+    return outputs
 
 
-def losses_and_norms(objective: StackedObjective, draw: StackedDraw, case: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
-    """All turns of a step as the loop makes them: only the weights of the turn's phase have gradients."""
-    losses: dict[str, Any] = {"d": []}
-    norms: dict[str, float] = {}
-    for phase in objective.phases:
-        for network in objective.modules.values():
-            for param in network.parameters():
-                param.grad = None
-                param.requires_grad_(any(param is own for own in phase.params))
-        parts = objective.loss(phase.name, draw)
-        parts["total"].backward()
-        if phase.name == "g":
-            losses |= {name: value.item() for name, value in parts.items()}
-        else:
-            losses["d"].append(parts["total"].item())
-        for name, network in objective.modules.items():
-            for key, param in network.named_parameters():
-                if param.grad is not None:
-                    norms[published_name(name, key, case, objective)] = param.grad.norm().item()
-    return losses, norms
+@pytest.mark.parametrize("path", CASES)
+def test_case(path: Path) -> None:
+    oracles.assert_published(partial(numbers, path), oracles.published_numbers(path))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_gradient_norms(name: str) -> None:
-    """In float64, to 1e-3: in float32 a rounding error can take a unit to the other side of a rectifier, which moves some norms by half a
-    per cent. As the published run was in float32, one norm in twenty may be off by as much."""
-    case = oracles.describe(name)
-    objective = objective_of(case)
-    for network in objective.modules.values():
-        network.double()
-    batch = inputs(case, objective)
-    batch = Batch(
-        images={side: value.double() for side, value in batch.images.items()},
-        wrong_images={side: value.double() for side, value in batch.wrong_images.items()},
-        text=None if batch.text is None else batch.text.double(),
-    )
-    norms = losses_and_norms(objective, objective.draw(batch, CaseNoise(case, objective.generator)), case)[1]
-    published = case["gradnorm_D"] | case["gradnorm_G"]
-    assert norms.keys() == published.keys()
-    # Norms below 1e-4 are rounding noise of parameters whose effect a following BatchNorm removes.
-    assert all(norms[key] < 1e-4 for key, norm in published.items() if norm < 1e-4)
-    errors = {key: abs(norms[key] / norm - 1) for key, norm in published.items() if norm >= 1e-4}
-    crossed = [key for key, error in errors.items() if error > 1e-3]
-    assert max(errors.values()) <= 1e-2 and len(crossed) <= len(errors) // 20, crossed
+@pytest.mark.parametrize("path", CASES)
+def test_short_arithmetic_is_the_same_function(path: Path) -> None:
+    """In evaluation mode; gradients of the short forms are compared layer by layer in tests/models."""
+    case = oracles.describe(path)
+    objective, batch = in_float64(case, seed=0)
+    with arithmetic("fast"):
+        oracles.assert_same_function({"outputs": evaluated(case, objective, batch)}, numbers(path, 0))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_sampling_from_the_imported_file(name: str, tmp_path: Path) -> None:
-    """From a `.pth` as published, through `stackgan import` and the sampler, to the published pictures (in 256 levels)."""
-    case, published = oracles.load(name)
+@pytest.mark.parametrize("path", CASES)
+def test_sampling_from_the_imported_file(path: Path, tmp_path: Path) -> None:
+    """From a `.pth` as published, through `stackgan import` and the sampler, to the published images (in 256 levels)."""
+    case, published = oracles.describe(path), oracles.arrays(path)
     torch.save(oracles.state_dict(case["G"], case["seed"]), tmp_path / "netG_1.pth")
     words = ["import", str(tmp_path / "netG_1.pth"), "--output", str(tmp_path / "ours.safetensors")]
     text = None
     if config_of(case).conditioning == "text":
-        text = oracles.draw("text", (case["batch"], case["text_dim"]), case["seed"])
+        text = oracles.draw("text", (case["batch"], case["text_dim"]), case["seed"]).double()
         encoder = CharCNNRNN(text_dim=case["text_dim"], conv_dims=(8, 8), rnn_dim=8)
         TextEncoder.from_state(encoder, registry.find("char-cnn-rnn").build(encoder)["text_encoder"].state_dict()).save(
             tmp_path / "encoder.safetensors"
@@ -192,12 +152,14 @@ def test_sampling_from_the_imported_file(name: str, tmp_path: Path) -> None:
         words += ["--text-encoder", str(tmp_path / "encoder.safetensors")]
     assert main(words) == 0
     sampler = Sampler.load(tmp_path / "ours.safetensors")
+    sampler.generator.double()
     noise = sampler.generator.draw_noise(case["batch"], CaseNoise(case, sampler.generator))
     drawn = render(sampler.generator, text, range(case["batch"]), device="cpu", noise=noise)
     for side, images in drawn.items():
         levels = (published[f"eval_fake_{side}"] + 1) * 127.5
         ours = strided(torch.from_numpy(images).permute(0, 3, 1, 2)).float()
-        assert (ours - levels).abs().max() <= 0.52, f"{side} px"
+        # Half a level is the rounding to 256 of them; the rest, 4e-4 of the range of an image, is for the float32 of the published run.
+        assert (ours - levels).abs().max() <= 0.55, f"{side} px"
 
 
 # -- full size ----------------------------------------------------------------------------------------------------------------
@@ -211,7 +173,7 @@ COUNTS = {
 def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
     path = KEYS / f"{name}.json"
     if not path.exists():
-        pytest.skip(f"no {path} (set STACKGAN_ORACLES)")
+        pytest.skip(f"no {path} (set STACKGAN_SHARED)")
     found = json.loads(path.read_text())
     entries = found.items() if isinstance(found, dict) else ((entry["key"], entry["shape"]) for entry in found)
     return {key.removeprefix("module."): tuple(value["shape"] if isinstance(value, dict) else value) for key, value in entries}
