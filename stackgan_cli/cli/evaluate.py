@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stackgan_cli.cli.common import Device, TextEncoderFile, examples, session_of
+from stackgan_cli.cli.ui import table
 from stackgan_cli.errors import UsageError
 from stackgan_cli.metrics.table import METRICS
+
+if TYPE_CHECKING:
+    from stackgan_cli.workflows.evaluate import Measured
 
 METRIC_HELP = "Metrics:\n\n\b\n" + "\n".join(f"  {metric.name:<18}{metric.help}" for metric in METRICS)
 EPILOG = f"{METRIC_HELP}\n\n" + examples(
@@ -69,7 +73,8 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Measure a run, weights or folders of pictures. Every figure says how it was made."""
-    from stackgan_cli.cli.evaluation import Settings, evaluate_all
+    from stackgan_cli.metrics.table import find_metrics
+    from stackgan_cli.workflows import evaluate as workflow
 
     session = session_of(ctx)
     if weights and subject:
@@ -78,23 +83,54 @@ def evaluate(
         raise UsageError("statistics are kept in .npz files", where="--save-statistics")
     if compat not in (None, "hdgan"):
         raise UsageError(f"unknown way {compat!r}", where="--compat", hint="hdgan, or leave it out")
-    settings = Settings(
-        metrics=metric or ([] if save_statistics else ["fid"]),
-        protocol=protocol,
-        extractor=extractor,
-        cache=cache,
-        split=split,
-        count=count,
-        side=scale,
-        seed=seed,
-        splits=splits,
-        joint=joint,
-        text_encoder=text_encoder,
-        compat=compat,
-        weights_folder=weights_folder,
-        save_statistics=save_statistics,
-        batch_size=batch_size,
-        device=device,
-    )
-    facts, text = evaluate_all(session, subject, reference, weights, settings)
-    session.result(facts, text)
+    names = metric if metric else [] if save_statistics else ["fid"]
+    settings: dict[str, Any] = {
+        "protocol": protocol,
+        "extractor": extractor,
+        "cache": cache,
+        "split": split,
+        "count": count,
+        "scale": scale,
+        "seed": seed,
+        "splits": splits,
+        "joint": joint,
+        "text_encoder": text_encoder,
+        "compat": compat,
+        "weights_folder": weights_folder,
+        "save_statistics": save_statistics,
+        "batch_size": batch_size,
+    }
+    where: dict[str, Any] = {"workspace": session.workspace, "device": device, "reporter": session}
+    if weights:
+        curve = workflow.evaluate_weights(weights, reference, metrics=names, **where, **settings)
+        text = _curve(curve, [metric.name for metric in find_metrics(names)])
+        session.result({"results": [line for measured in curve for line in measured.lines()]}, text)
+        return
+    measured = workflow.evaluate(subject, reference, metrics=names, **where, **settings)
+    facts: dict[str, Any] = {"results": measured.lines()}
+    if save_statistics is not None:
+        facts["statistics"] = str(save_statistics)
+    session.result(facts, "\n".join(filter(None, (_figures(measured), facts.get("statistics", "")))))
+
+
+def _figures(measured: Measured) -> str:
+    rows = []
+    for result in measured.results:
+        spread = "" if result.std is None else f" ± {result.std:.3g}"
+        beside = "  ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in result.more.items() if isinstance(value, float))
+        rows.append((result.title, f"{result.value:.5g}{spread}", beside))
+    return table(rows)
+
+
+def _curve(curve: list[Measured], metrics: list[str]) -> str:
+    """A row per weights file; without results, as all but the first process of several have them, nothing."""
+    if not any(measured.results for measured in curve):
+        return ""
+    paths = [measured.weights.path for measured in curve if measured.weights is not None]
+    several = len({path.parent for path in paths}) > 1
+    rows = []
+    for path, measured in zip(paths, curve, strict=True):
+        run = measured.weights.run if measured.weights is not None else None
+        label = f"{run.name if run else path.stem} {measured.step:,}" if several else f"{measured.step:,}"
+        rows.append((label, *(f"{result.value:.4g}" for result in measured.results)))
+    return table(rows, ("step", *metrics))

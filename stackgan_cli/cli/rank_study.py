@@ -14,6 +14,7 @@ app = typer.Typer(
     help="Ask people which model's pictures are best, or whether they pass for real.", no_args_is_help=False, invoke_without_command=True
 )
 
+
 @app.callback(
     epilog=examples("stackgan rank-study make demo-stage1-demo demo-stage2-demo", "stackgan rank-study score answers-*.csv --key key.json")
 )

@@ -13,10 +13,10 @@ from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import load_size
 from stackgan_cli.encoders.extractor import Extractor
 from stackgan_cli.errors import DataError, UsageError
-from stackgan_cli.metrics.evaluation import Evaluation, check
+from stackgan_cli.metrics.evaluation import Evaluation, Result, check
 from stackgan_cli.metrics.image_sets import CacheSet, FolderSet, ImageSet
 from stackgan_cli.metrics.joint_space import JointSpace
-from stackgan_cli.metrics.metric import Metric, Result
+from stackgan_cli.metrics.metric import Metric
 from stackgan_cli.metrics.protocols import Protocol, find_protocol
 from stackgan_cli.metrics.statistics import Statistics
 from stackgan_cli.metrics.table import find_metrics

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from stackgan_cli import registry
 from stackgan_cli.config.presets import load_config, require_pairs
 from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.data.sources import DATASETS
 from stackgan_cli.errors import Exit, MismatchError, UserError
-from stackgan_cli.metrics.held_out import final_scores
+from stackgan_cli.metrics.held_out import Trained, final_score
 from stackgan_cli.runs import Run
 from stackgan_cli.runtime import StopFlag, World, pick_device
 from stackgan_cli.training.inputs import ResolvedInputs, run_name
@@ -183,9 +184,15 @@ class Training:
         """The final score of a run that has just been finished, where its architecture has one; also a line of its `metrics.jsonl`."""
         if stopped != "finished" or not self.world.is_main:
             return {}
-        line = final_scores(job)
+        trainer, inputs = job.trainer, job.inputs
+        name = registry.find(inputs.config.model.arch).final_score
+        if name is None:
+            return {}
+        networks = {name: trainer.sampling_module(name) for name in trainer.objective.modules}
+        line = final_score(name, Trained(inputs.config, networks, inputs.cache, trainer.device, inputs.labels, inputs.vectors))
         if not line:
             return {}
+        line |= {"step": trainer.step}
         job.run.append_metric(line)
         scores = {key: value for key, value in line.items() if isinstance(value, float)}
         self.reporter.say(f"{job.run.name}: held out, " + ", ".join(f"{key} {value:.3f}" for key, value in scores.items()))

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from stackgan_cli.cli.labels import label_name, label_word, parse_labels
+from stackgan_cli.cli.pictures import fixed_seeds
 from test_verbs import QUICK, Shell, pictures
 from torch import Tensor
 
 from stackgan_cli.__main__ import main
-from stackgan_cli.cli.labels import label_name, label_word, parse_labels
-from stackgan_cli.cli.pictures import fixed_seeds
 from stackgan_cli.cli.train import DEFAULT_PRESETS
 from stackgan_cli.config.presets import preset_names
 from stackgan_cli.data.cache import Cache
