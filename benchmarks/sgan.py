@@ -31,7 +31,7 @@ from stackgan_cli.cli.ui import table
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.labels import read_labels
-from stackgan_cli.data.views import centre_views
+from stackgan_cli.data.stores import centre_views
 from stackgan_cli.encoders.extractor import Extractor, open_extractor
 from stackgan_cli.metrics.accuracy import agreement, match_outputs
 from stackgan_cli.runs import Workspace

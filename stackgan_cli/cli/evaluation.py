@@ -294,7 +294,7 @@ def default_batch_size(device: torch.device, side: int | None) -> int:
 
 def largest_side(cache: Cache) -> int:
     """The largest side at which a dataset can be seen: its own where it has no captions, as models of labels see it whole."""
-    from stackgan_cli.data.feed import load_size
+    from stackgan_cli.data.pixels import load_size
 
     if not cache.num_captions:
         return cache.image_size

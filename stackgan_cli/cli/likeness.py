@@ -12,8 +12,6 @@ from stackgan_cli.errors import MismatchError
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
-    from torch import Tensor
 
     from stackgan_cli.cli.extract import Extract
     from stackgan_cli.cli.ui import Session
@@ -34,6 +32,7 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
     Raises MismatchError when the weights have no such discriminator.
     """
     from stackgan_cli import registry
+    from stackgan_cli.data.pixels import from_uint8
     from stackgan_cli.encoders.extractor_weights import file_sha256
     from stackgan_cli.models.interface import PairDiscriminator
 
@@ -51,7 +50,7 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
     assert isinstance(network, PairDiscriminator)
 
     def extract(images: np.ndarray) -> np.ndarray:
-        found: np.ndarray = network.features(_pixels(images, sampler.device)).flatten(1).cpu().numpy()
+        found: np.ndarray = network.features(from_uint8(images, sampler.device)).flatten(1).cpu().numpy()
         return found
 
     return extract, {"network": name, "weights_sha256": file_sha256(sampler.weights.path), "side": side}
@@ -64,8 +63,8 @@ def has_encoder(sampler: Sampler) -> bool:
 
 def encoder_function(sampler: Sampler) -> tuple[Extract, dict[str, Any]]:
     """Features of the encoder inside the weights, which the highest generator of the stack makes. Raises MismatchError without one."""
-
     from stackgan_cli import registry
+    from stackgan_cli.data.pixels import from_uint8
     from stackgan_cli.encoders.extractor_weights import file_sha256
     from stackgan_cli.models.interface import ImageExtractor
 
@@ -75,17 +74,10 @@ def encoder_function(sampler: Sampler) -> tuple[Extract, dict[str, Any]]:
     assert isinstance(network, ImageExtractor)
 
     def extract(images: np.ndarray) -> np.ndarray:
-        found: np.ndarray = network.features(_pixels(images, sampler.device)).cpu().numpy()
+        found: np.ndarray = network.features(from_uint8(images, sampler.device)).cpu().numpy()
         return found
 
     return extract, {"network": "encoder", "weights_sha256": file_sha256(sampler.weights.path)}
-
-
-def _pixels(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (N, S, S, 3) to (N, 3, S, S) in [-1, 1]."""
-    import torch
-
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def pixel_function() -> tuple[Extract, dict[str, Any]]:

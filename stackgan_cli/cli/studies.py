@@ -94,7 +94,7 @@ def _drawn(
     """Pictures uint8 (images, side, side, 3) of each question and who stands in it."""
     import numpy as np
 
-    from stackgan_cli.data.views import centre_views, check_side
+    from stackgan_cli.data.stores import centre_views
     from stackgan_cli.metrics.rank_study import REAL
 
     pictures: dict[str, dict[str, np.ndarray]] = {question.id: {} for question in questions}
@@ -109,6 +109,5 @@ def _drawn(
         for question, images in zip(mine, np.split(by_side[side], len(mine)), strict=True):
             pictures[question.id][name] = images
             if REAL in question.options:
-                check_side(cache, side)
                 pictures[question.id][REAL] = centre_views(cache, np.array([question.row]), side)
     return pictures

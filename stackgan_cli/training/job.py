@@ -20,11 +20,11 @@ from stackgan_cli.config.archs import SGAN, ExtractorFile
 from stackgan_cli.config.archs import Classifier as ClassifierConfig
 from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.config.schema import RunConfig
-from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.caption_vectors import CaptionVectors
-from stackgan_cli.data.feed import Feed
+from stackgan_cli.data.feed import Conditions, Feed
 from stackgan_cli.data.labels import Labels
+from stackgan_cli.data.stores import ImageStore
 from stackgan_cli.encoders.classifier import load_classifier
 from stackgan_cli.encoders.extractor_weights import PUBLISHED, file_sha256, find_weights, given_weights
 from stackgan_cli.encoders.text_encoder import TextEncoder
@@ -107,16 +107,10 @@ def open_job(config: RunConfig, run: Run, workspace: Workspace, *, device: torch
     feed = Feed(
         cache,
         needs,
+        config.data,
+        Conditions(vectors=None if vectors is None else vectors.vectors, codes=codes, labels=None if labels is None else labels.ids),
         batch_size=config.train.batch_size,
-        vectors=None if vectors is None else vectors.vectors,
-        codes=codes,
-        labels=None if labels is None else labels.ids,
-        split=config.data.split,
         rows=labels.trained if isinstance(config.model, ClassifierConfig) and labels is not None else None,
-        flip=config.data.flip,
-        random_crop=config.data.random_crop,
-        whole=config.data.whole,
-        residency=config.data.residency,
         device=device,
         seed=config.train.seed,
     )
@@ -130,8 +124,8 @@ def _centre(classifier: nn.Module, feed: Feed) -> None:
     """Give an encoder that takes centred images the mean of those that it is trained on."""
     network = classifier.get_submodule("network")
     if isinstance(network, SGANEncoder):
-        parts = np.array_split(np.arange(len(feed)), len(feed) // 256 + 1)
-        network.centre_on(feed.images(part)[feed.resolution] for part in parts)
+        assert feed.store is not None
+        network.centre_on(map(feed.store.centres, np.array_split(np.arange(len(feed)), len(feed) // 256 + 1)))
 
 
 def _check_classes(config: RunConfig, cache: Cache) -> None:
@@ -202,9 +196,8 @@ def _load_encoder(encoder: nn.Module, config: RunConfig, workspace: Workspace) -
 def _recognised(classifier: Classifier, cache: Cache, labels: Labels, config: RunConfig) -> float:
     """Share of a few hundred training images that get their label."""
     rows = cache.rows(config.data.split)[:: max(1, len(cache.rows(config.data.split)) // 500)]
-    needs = Needs(images=(classifier.side,), text=False)
-    feed = Feed(cache, needs, batch_size=len(rows), rows=rows, whole=config.data.whole, residency="ram")
-    found = classifier(feed.images(np.arange(len(rows)))[classifier.side]).argmax(1).numpy()
+    store = ImageStore(cache, rows, classifier.side, whole=config.data.whole)
+    found = classifier(store.centres(np.arange(len(rows)))).argmax(1).numpy()
     return float((found == labels.ids[rows]).mean())
 
 

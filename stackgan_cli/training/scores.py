@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stackgan_cli.data.feed import Feed
+from stackgan_cli.data.stores import ImageStore
 from stackgan_cli.models.classifier import Classifier
 from stackgan_cli.models.image_encoders import StoredFeatures
 from stackgan_cli.models.similarity import VSSimilarity
@@ -94,10 +94,10 @@ SCORES: dict[str, Callable[[Job], dict[str, Any]]] = {
 
 def _images(job: Job, rows: np.ndarray) -> Iterator[Tensor]:
     """The centre crops (B, 3, S, S) of images of the cache, batch after batch, as the objective sees them."""
-    needs, data = job.trainer.objective.needs, job.run.config.data
-    feed = Feed(job.cache, needs, batch_size=BATCH, rows=rows, whole=data.whole, residency=data.residency, device=job.trainer.device)
+    side = max(job.trainer.objective.needs.images)
+    store = ImageStore(job.cache, rows, side, whole=job.run.config.data.whole, device=job.trainer.device)
     for start in range(0, len(rows), BATCH):
-        yield feed.images(np.arange(start, min(start + BATCH, len(rows))))[max(needs.images)]
+        yield store.centres(np.arange(start, min(start + BATCH, len(rows))))
 
 
 def _stacked(parts: Iterator[Tensor]) -> np.ndarray:

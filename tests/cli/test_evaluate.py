@@ -23,7 +23,7 @@ from stackgan_cli.__main__ import main
 from stackgan_cli.cli.evaluation import Evaluator, Settings
 from stackgan_cli.cli.ui import Session
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.data.views import centre_views
+from stackgan_cli.data.stores import centre_views
 from stackgan_cli.runs import Workspace
 from stackgan_cli.runtime import World
 

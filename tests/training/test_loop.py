@@ -315,6 +315,7 @@ class Shape:
 )
 def test_turns_share_draws_and_resume_exactly(workspace: Workspace, shape: Shape) -> None:
     feed = job(workspace, "feed").trainer.feed
+    feed.batches_per_step = 1 + max(turn.batch for turn in shape.plan)
 
     def trainer() -> Trainer:
         return Trainer(NormFree(shape.plan, dropout=0.3), feed, tiny(), device=CPU)
