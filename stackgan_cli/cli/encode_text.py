@@ -62,11 +62,14 @@ def encode_text(
 
 def default_encoder(session: Session, cache: str) -> str:
     """The newest trained encoder of this cache, else the preset that makes one."""
+    from stackgan_cli.data.cache import Cache
+    from stackgan_cli.data.sources import dataset_of
+
     for name in session.workspace.run_names():
         run = session.workspace.find_run(name)
         if run.config.model.arch == "char-cnn-rnn" and run.config.data.cache == cache and run.status()["finished"]:
             return name
-    return "demo-encoder" if cache == "demo" else "char-cnn-rnn"
+    return dataset_of(Cache.open(session.workspace.cache_path(cache))).text_encoder
 
 
 def _encode_own(session: Session, captions: list[str], encoder: str, output: Path | None, device: str) -> None:

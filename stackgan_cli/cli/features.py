@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
 GENERAL = "tf-inception-2015"
 """The extractor of datasets that have no classifier of their own."""
-MADE_FOR = {"demo": "demo-classifier"}
-"""Datasets whose classifier is trained when it is missing, as text encoders are: no published network knows what they show."""
-JUDGED = ("mnist", "svhn", "cifar10", "digits", "demo")
-"""Datasets with a preset `sgan-encoder-NAME`. A second network by it, of another seed, judges what is drawn by inverting the first."""
 JUDGE_SEED = 1
+"""Seed of the accuracy judge, so that it is another network than the encoder that a stack of generators inverts."""
 
 
 def pick_extractor(
@@ -45,17 +42,18 @@ def pick_extractor(
 
 def default_extractor(session: Session, cache: Cache | None, device: str) -> str:
     """The extractor for pictures of a cache; a classifier of the datasets that have a preset for one is trained when it is not there."""
+    from stackgan_cli.data.sources import dataset_of
+
     if cache is None:
         return GENERAL
-    run = _classifier_run(session, cache)
+    run, dataset = _classifier_run(session, cache), dataset_of(cache)
     if run is not None:
         return f"classifier:{run}"
-    if cache.dataset in MADE_FOR:
+    if dataset.classifier is not None:
         from stackgan_cli.training.inputs import run_name
 
-        preset = MADE_FOR[cache.dataset]
-        return _trained(session, cache, preset, [], run_name(preset, _name_of(session, cache)), device)
-    return _judge(session, cache, device) if cache.dataset in JUDGED else GENERAL
+        return _trained(session, cache, dataset.classifier, [], run_name(dataset.classifier, _name_of(session, cache)), device)
+    return GENERAL if dataset.judge is None else _judge(session, cache, dataset.judge, device)
 
 
 def default_judge(session: Session, cache: Cache | None, device: str) -> str:
@@ -63,9 +61,12 @@ def default_judge(session: Session, cache: Cache | None, device: str) -> str:
 
     It is trained when it is not there. Raises MismatchError for datasets without a preset, of which no classifier is there either.
     """
+    from stackgan_cli.data.sources import dataset_of
+
     run = None if cache is None else _classifier_run(session, cache)
-    if cache is not None and cache.dataset in JUDGED:
-        return _judge(session, cache, device)
+    preset = None if cache is None else dataset_of(cache).judge
+    if cache is not None and preset is not None:
+        return _judge(session, cache, preset, device)
     if run is None:
         name = "NAME" if cache is None else _name_of(session, cache)
         raise MismatchError(
@@ -75,13 +76,8 @@ def default_judge(session: Session, cache: Cache | None, device: str) -> str:
     return f"classifier:{run}"
 
 
-def judge_preset(dataset: str) -> str:
-    """The preset of the judge of a dataset that is in `JUDGED`."""
-    return f"sgan-encoder-{dataset}"
-
-
-def _judge(session: Session, cache: Cache, device: str) -> str:
-    return _trained(session, cache, judge_preset(cache.dataset), [f"train.seed={JUDGE_SEED}"], f"judge-{cache.path.stem}", device)
+def _judge(session: Session, cache: Cache, preset: str, device: str) -> str:
+    return _trained(session, cache, preset, [f"train.seed={JUDGE_SEED}"], f"judge-{cache.path.stem}", device)
 
 
 def _trained(session: Session, cache: Cache, preset: str, overrides: list[str], name: str, device: str) -> str:

@@ -22,10 +22,6 @@ EPILOG = examples(
 )
 
 
-DEFAULT_PRESETS = {"demo": "demo-stage2", **{name: f"sgan-{name}" for name in ("mnist", "svhn", "cifar10", "digits")}}
-"""What is trained on a cache of this name when no preset is given."""
-
-
 class Resume(StrEnum):
     auto = "auto"
     never = "never"
@@ -76,13 +72,13 @@ def train(
 
 
 def default_preset(session: Session) -> str:
-    """The preset for the newest cache: the demonstration for the drawn birds, SGAN for sets with labels alone, else StackGAN-v1.
+    """The preset that belongs to the dataset of the newest cache. Raises UserError without a cache."""
+    from stackgan_cli.data.cache import Cache
+    from stackgan_cli.data.sources import dataset_of
 
-    Raises UserError without a cache.
-    """
     caches = session.workspace.cache_names()
     if not caches:
         raise UserError("no dataset has been prepared yet", where=session.workspace.caches, hint="stackgan prepare demo")
-    preset = DEFAULT_PRESETS.get(caches[0], "v1-stage2")
+    preset = dataset_of(Cache.open(session.workspace.cache_path(caches[0]))).preset
     session.say(f"no --preset given: {preset}")
     return preset
