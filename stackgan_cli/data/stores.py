@@ -61,7 +61,7 @@ class ImageStore:
         if cache.image_size < load:
             why = f"a resolution of {side} px" if whole else f"crops of {side} px, which are taken from images of {load} px"
             raise DataError(
-                f"images of {cache.image_size} px are too small for {why}",
+                f"images are {cache.image_size} px, too small for {why}",
                 where=cache.path,
                 hint=f"prepare again with --image-size {load} or larger",
             )

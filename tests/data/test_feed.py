@@ -105,7 +105,7 @@ def test_whole_images_are_not_cropped(residency: str) -> None:
         assert torch.equal(((batch.images[32] + 1) * 127.5).round(), torch.from_numpy(expected).permute(0, 3, 1, 2).float())
         rows = np.arange(5)
         assert np.array_equal(centre_views(cache, rows, 32, whole=True), reduce_images(cache.images[rows], 32))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="31 px are too small for a resolution of 32 px"):
+    with pytest.raises(DataError, match="31 px, too small for a resolution of 32 px"):
         make_feed(fake_cache(image_size=31), whole=True)
 
 

@@ -64,5 +64,5 @@ def test_real_images_are_seen_whole_where_a_model_sees_them_so(workspace: Worksp
     assert whole.identity != cut.identity and (cut.description["crop"], whole.description["crop"]) == ("centre", "none")
     own = CacheSet(cache, "test", 76)
     assert own.whole and (own.read(indices) == cache.images[own.rows[indices]]).all()
-    with pytest.raises(DataError, match="76 px are too small for a resolution of 128 px"):
+    with pytest.raises(DataError, match="76 px, too small for a resolution of 128 px"):
         CacheSet(cache, "test", 128, whole=True)

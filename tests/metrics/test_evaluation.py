@@ -143,8 +143,9 @@ def test_views_are_the_crops_that_training_sees(workspace: Workspace, tmp_path: 
     rows = cache.rows("train")[:9]
     data = DataConfig(flip=False, random_crop=False)
     batch = Feed(cache, Needs(images=(32,), text=False), data, batch_size=9, rows=rows).batch(0)
+    assert batch.rows is not None
     seen = np.empty((9, 32, 32, 3))
-    seen[np.searchsorted(rows, batch.rows)] = ((batch.images[32].permute(0, 2, 3, 1).numpy() + 1) * 127.5).round()  # type: ignore[arg-type]
+    seen[np.searchsorted(rows, batch.rows.numpy())] = ((batch.images[32].permute(0, 2, 3, 1).numpy() + 1) * 127.5).round()
     assert np.abs(centre_views(cache, rows, 32).astype(float) - seen).max() <= 1
     with pytest.raises(DataError, match="taken from images of 304 px"):
         CacheSet(cache, "test", 256)
