@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.demo_birds import PALETTE, demo_records
-from stackgan_cli.data.feed import load_size, reduce_images
+from stackgan_cli.data.pixels import from_uint8, load_size, reduce_images
 from stackgan_cli.data.prepare import prepare
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 from stackgan_cli.runtime import key_seed
 from stackgan_cli.sampling import Sampler
 
@@ -115,10 +115,6 @@ class Probe(nn.Module):
         return {part: head(pooled) for part, head in self.heads.items()}
 
 
-def tensor_of(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-
-
 def draw_birds(count: int, image_size: int, folder: Path) -> Cache:
     """Real pictures for the probe, from another seed than any cache: many, of many species, so that it cannot learn species by heart."""
     report = prepare(demo_records(count, seed=1, image_size=image_size), folder / "probe.h5", dataset="demo", image_size=image_size)
@@ -146,7 +142,7 @@ def train_probe(
         top, left = random.integers(0, load - side + 1, 2)
         window = images[pick][:, top : top + side, left : left + side]
         window = window[:, :, ::-1] if random.random() < 0.5 else window
-        out = probe(tensor_of(np.ascontiguousarray(window)).to(device))
+        out = probe(from_uint8(np.ascontiguousarray(window), device))
         loss = torch.stack([F.cross_entropy(out[part], targets[part][pick].to(device)) for part in PROBED]).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -161,7 +157,7 @@ def train_probe(
 def probe_colours(probe: Probe, classes: dict[str, list[str]], images: np.ndarray, device: torch.device) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {part: [] for part in PROBED}
     for start in range(0, len(images), 64):
-        out = probe(tensor_of(np.ascontiguousarray(images[start : start + 64])).to(device))
+        out = probe(from_uint8(np.ascontiguousarray(images[start : start + 64]), device))
         for part in PROBED:
             found[part] += [classes[part][i] for i in out[part].argmax(1).tolist()]
     return found

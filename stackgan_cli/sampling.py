@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stackgan_cli import registry
 from stackgan_cli.config.archs import ImageModelConfig
+from stackgan_cli.data.pixels import to_uint8
 from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import MismatchError, UsageError
 from stackgan_cli.models.interface import Generator
@@ -28,12 +29,6 @@ def noise_of(generator: Generator, seeds: Sequence[int], device: torch.device | 
     """The noise inputs of one image a seed, stacked. Drawn on the CPU, so a seed means the same image on every device."""
     each = [generator.draw_noise(1, Noise("image", seed)) for seed in seeds]
     return {name: torch.cat([noise[name] for noise in each]).to(device) for name in each[0]}
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
-    """(B, 3, S, S) in [-1, 1] to uint8 (B, S, S, 3)."""
-    scaled = images.float().clamp(-1, 1).add(1).mul(127.5).round_().byte()
-    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def linear_path(a: Tensor, b: Tensor, steps: int) -> Tensor:
@@ -116,7 +111,8 @@ def render(
                 inputs = {name: value for name, value in inputs.items() if name == "z"}
             with run(device):
                 output = generator(None if text is None else text[part].to(device), inputs)
-            chunks.append({side: to_uint8(images) for side, images in output.by_side.items()})
+            pixels = {side: to_uint8(images).permute(0, 2, 3, 1).cpu().numpy() for side, images in output.by_side.items()}
+            chunks.append({side: np.ascontiguousarray(images) for side, images in pixels.items()})
     finally:
         generator.train(was_training)
     return {side: np.concatenate([chunk[side] for chunk in chunks]) for side in chunks[0]}

@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the programs that tests start t
 import pytest
 import torch
 
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 from stackgan_cli.training import loop
 
 torch.set_num_threads(1)

@@ -1,151 +1,67 @@
-"""Batches from a cache: step-keyed rows, captions and augmentation; images in GPU memory, host memory or the file.
+"""Training batches from a cache: which images, captions and mismatched partners, keyed by the step.
 
 Everything random is drawn for the whole global batch from a generator keyed by (seed, step, batch), and each part of it (a rank,
-or a slice under gradient accumulation) takes its rows. So a batch depends neither on how it is split nor on where the images wait,
-and resuming needs no sampler state. One epoch is one permutation of the split; each batch number of a step walks its own.
+or a slice under gradient accumulation) takes its items. So a batch depends neither on how it is split nor on where the images wait,
+and resuming needs no sampler state. One epoch is one permutation of the images, which the batches of all steps walk one after another.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from stackgan_cli.config.schema import DataConfig
 from stackgan_cli.data.batch import Batch, Needs
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.errors import ConfigError, DataError
+from stackgan_cli.data.pixels import to_pyramid
+from stackgan_cli.data.stores import ImageStore, Windows, send
+from stackgan_cli.errors import DataError
 from stackgan_cli.runtime import key_seed
 
-CROP, LOAD = 64, 76
-"""Images are cropped from 64/76 of the loaded side, as all released StackGAN codes do (64 of 76, 256 of 304)."""
+EPOCHS_KEPT = 3
+"""Orders in memory: of this epoch, of the next one at its edge, and of the first, which averaged weights are settled on."""
 
 
-def load_size(resolution: int) -> int:
-    """Side length that images are loaded at before a crop of `resolution` px is taken."""
-    return resolution * LOAD // CROP
+class EpochOrder:
+    """The order of `count` images in every epoch: an endless sequence of permutations, keyed by the seed."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self._kept = lru_cache(EPOCHS_KEPT)(self._permutation)  # batches are also made on the prefetcher's thread: this cache may be shared
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        """(count,) int32, which halves what is kept in memory. The 0 in the key is the batch number; all of them share the order."""
+        return np.random.default_rng(key_seed(self.seed, "epoch", epoch, 0)).permutation(self.count).astype(np.int32)
+
+    def take(self, start: int, stop: int) -> np.ndarray:
+        """Items `start` to `stop` of the sequence, (stop - start,) int64 below `count`."""
+        epochs = range(start // self.count, (stop - 1) // self.count + 1)
+        firsts = [epoch * self.count for epoch in epochs]
+        parts = [self._kept(epoch)[max(start - first, 0) : stop - first] for epoch, first in zip(epochs, firsts, strict=True)]
+        return np.concatenate(parts).astype(np.int64)
 
 
-def reduce_images(images: np.ndarray, size: int) -> np.ndarray:
-    """Area-average uint8 images (N, S, S, 3) to (N, size, size, 3) uint8; unchanged when they have that size already."""
-    if images.shape[1] == size:
-        return images
-    out = np.empty((len(images), size, size, 3), np.uint8)
-    for start in range(0, len(images), 64):
-        chunk = torch.from_numpy(np.array(images[start : start + 64])).permute(0, 3, 1, 2).float()
-        small = F.interpolate(chunk, size=(size, size), mode="area").round_().clamp_(0, 255).byte()
-        out[start : start + 64] = small.permute(0, 2, 3, 1).numpy()
-    return out
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """What a model is given or asked about the images of a cache, beside their pixels; each is for all of the cache, in its order."""
 
-
-@dataclass(frozen=True)
-class Crops:
-    """Which window of which row: all (B,) int64; `flip` 0 or 1."""
-
-    rows: np.ndarray
-    top: np.ndarray
-    left: np.ndarray
-    flip: np.ndarray
-
-
-class ImageStore(Protocol):
-    """Images of a split at load size. `crops` gives uint8 (B, size, size, 3) on the training device."""
-
-    def crops(self, crops: Crops, size: int) -> Tensor: ...
-
-
-class KeptImages:
-    """Images of their own aspect, one after the other in a flat array of bytes: host memory, the file, or GPU memory."""
-
-    def __init__(self, pixels: np.ndarray, starts: np.ndarray, sizes: np.ndarray, device: torch.device, on_device: bool) -> None:
-        self.pixels, self.starts, self.sizes, self.device = pixels, starts, sizes, device
-        self.resident = torch.from_numpy(pixels).to(device) if on_device else None
-
-    def crops(self, crops: Crops, size: int) -> Tensor:
-        if self.resident is not None:
-            return self._gathered(crops, size)
-        out = np.empty((len(crops.rows), size, size, 3), np.uint8)
-        for i, (row, top, left, flip) in enumerate(zip(crops.rows, crops.top, crops.left, crops.flip, strict=True)):
-            height, width = self.sizes[row]
-            image = self.pixels[self.starts[row] : self.starts[row] + height * width * 3].reshape(height, width, 3)
-            window = image[top : top + size, left : left + size]
-            out[i] = window[:, ::-1] if flip else window
-        return send(out, self.device)
-
-    def _gathered(self, crops: Crops, size: int) -> Tensor:
-        assert self.resident is not None
-        widths = self.sizes[crops.rows, 1].astype(np.int64)
-        first = self.starts[crops.rows] + (crops.top * widths + crops.left) * 3
-        first, stride, flip = send(np.stack([first, 3 * widths, crops.flip]), self.device)
-        span = torch.arange(size, device=self.device)
-        columns = torch.where(flip[:, None] == 1, size - 1 - span, span) * 3
-        channels = torch.arange(3, device=self.device)
-        index = first[:, None, None] + stride[:, None, None] * span[:, None] + columns[:, None, :]
-        return self.resident[index[..., None] + channels]
-
-
-class HostImages:
-    """Rows of an array in memory or of a memmap; the crop is sliced image by image (on a CPU faster than one gather)."""
-
-    def __init__(self, images: np.ndarray, rows: np.ndarray | None, load: int, device: torch.device) -> None:
-        self.images, self.rows, self.load, self.device = images, rows, load, device
-
-    def crops(self, crops: Crops, size: int) -> Tensor:
-        out = np.empty((len(crops.rows), size, size, 3), np.uint8)
-        for i, (row, top, left, flip) in enumerate(zip(crops.rows, crops.top, crops.left, crops.flip, strict=True)):
-            image = self.images[row if self.rows is None else self.rows[row]]
-            if image.shape[0] != self.load:
-                image = reduce_images(image[None], self.load)[0]
-            window = image[top : top + size, left : left + size]
-            out[i] = window[:, ::-1] if flip else window
-        return send(out, self.device)
-
-
-class DeviceImages:
-    """The whole split in GPU memory: one gather a batch."""
-
-    def __init__(self, images: np.ndarray, device: torch.device) -> None:
-        self.images = torch.from_numpy(images).to(device)
-
-    def crops(self, crops: Crops, size: int) -> Tensor:
-        device = self.images.device
-        rows, top, left, flip = send(np.stack([crops.rows, crops.top, crops.left, crops.flip]), device)
-        span = torch.arange(size, device=device)
-        ys = top[:, None] + span
-        xs = left[:, None] + torch.where(flip[:, None] == 1, size - 1 - span, span)
-        return self.images[rows[:, None, None], ys[:, :, None], xs[:, None, :]]
-
-
-def to_pyramid(crops: Tensor, sizes: tuple[int, ...]) -> dict[int, Tensor]:
-    """uint8 (B, S, S, 3) to {r: (B, 3, r, r) float32 in [-1, 1]} by area averaging; NHWC memory (channels_last) for free."""
-    top = crops.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-    return {size: _reduced(top, size) for size in sizes}
-
-
-def _reduced(images: Tensor, size: int) -> Tensor:
-    side = images.shape[-1]
-    if side == size:
-        return images
-    return F.avg_pool2d(images, side // size) if side % size == 0 else F.interpolate(images, size=(size, size), mode="area")
-
-
-def send(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array on the device, without waiting for the copy."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    vectors: np.ndarray | None = None
+    """(M, T) float32: embeddings of the captions."""
+    codes: np.ndarray | None = None
+    """(M, 201) uint8: characters of the captions."""
+    labels: np.ndarray | None = None
+    """(N,) int64: labels of the images."""
 
 
 class Feed:
-    """Draws training batches.
+    """Makes training batches of the images in `data.split`, or of the given `rows` of the cache.
 
-    `vectors` (M, T) float32 are the embeddings of all captions of the cache, in its order; `codes` (M, 201) uint8 their characters;
-    `labels` (N,) int64 belong to all images of the cache. Items are drawn from `rows` of the cache, or else from a whole `split`;
-    with `whole` nothing is cut off them, but of images that are no squares the ends.
-    `batch_size` is the global batch, over all ranks and accumulated parts.
+    `batch_size` is the global batch, over all ranks and accumulated parts. A step may ask for the batches 0 to `batches_per_step - 1`;
+    those it does not ask for are skipped in the epoch.
     Raises DataError when the cache is too small for `needs`, ConfigError when a residency is impossible.
     """
 
@@ -153,36 +69,24 @@ class Feed:
         self,
         cache: Cache,
         needs: Needs,
+        data: DataConfig,
+        conditions: Conditions = Conditions(),
         *,
         batch_size: int,
-        vectors: np.ndarray | None = None,
-        codes: np.ndarray | None = None,
-        labels: np.ndarray | None = None,
-        split: str = "train",
+        batches_per_step: int = 1,
         rows: np.ndarray | None = None,
-        flip: bool = True,
-        random_crop: bool = True,
-        whole: bool = False,
-        residency: str = "auto",
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
-        self.cache, self.needs, self.seed = cache, needs, seed
-        self.flip, self.random_crop = flip, random_crop
+        self.needs, self.data, self.conditions, self.seed = needs, data, conditions, seed
         self.device = torch.device(device)
-        self.rows = cache.rows(split) if rows is None else rows
+        self.rows = cache.rows(data.split) if rows is None else rows
         if not len(self.rows):
-            raise DataError(f"no images in the {split!r} split", where=cache.path, hint="prepare the cache again")
+            raise DataError(f"no images in the {data.split!r} split", where=cache.path, hint="prepare the cache again")
         self.class_ids = cache.class_ids[self.rows]
-        self.resolution = max(needs.images, default=0)
-        self.load = self.resolution if whole else load_size(self.resolution)
-        # A window of a squashed image is cut from it at load size, one of a kept image at the stored size, and reduced afterwards.
-        kept = cache.image_size if whole else cache.image_size * CROP // LOAD
-        self.window = self.resolution if cache.fit == "squash" else kept
-        self.batch_size = self._checked_batch_size(batch_size)
-        self.vectors = vectors
-        self.codes = codes
-        self.labels = labels
+        self.batch_size = min(batch_size, len(np.unique(self.class_ids))) if needs.distinct_classes else batch_size
+        self.batches_per_step = batches_per_step
+        self.order = EpochOrder(len(self.rows), seed)
         self._by_class = np.argsort(self.class_ids, kind="stable")
         self._classes, self._class_start, self._class_count = np.unique(
             self.class_ids[self._by_class], return_index=True, return_counts=True
@@ -198,73 +102,26 @@ class Feed:
                     "has labels and no captions", where=cache.path, hint="train a model of labels on it, like those of sgan-mnist"
                 )
             raise DataError("some images have no caption", where=cache.path, hint="prepare the cache again with its captions")
-        self.store = self._open_store(residency)
+        self.store: ImageStore | None = None
+        if needs.images:
+            side = max(needs.images)
+            self.store = ImageStore(cache, self.rows, side, whole=data.whole, residency=data.residency, device=self.device)
 
     def __len__(self) -> int:
         """Images in the split."""
         return len(self.rows)
 
-    def _checked_batch_size(self, batch_size: int) -> int:
-        if self.needs.distinct_classes:
-            return min(batch_size, len(np.unique(self.class_ids)))
-        return batch_size
+    # -- which items, as positions in `rows` --------------------------------------------------------------------------------
 
-    def _open_store(self, residency: str) -> ImageStore:
-        cache = self.cache
-        if cache.image_size < self.load:
-            crops = f" crops them from {self.load} px" if self.load > self.resolution else " takes them whole"
-            raise DataError(
-                f"images are {cache.image_size} px, and training at {self.resolution} px{crops}",
-                where=cache.path,
-                hint=f"prepare again with --image-size {self.load} or larger",
-            )
-        kept = None if cache.fit == "squash" else cache.kept_images()
-        size = len(self.rows) * self.load * self.load * 3 if kept is None else kept[0].nbytes
-        if residency == "auto":
-            residency = pick_residency(size, self.device)
-        if kept is not None:
-            return self._open_kept(*kept, residency)
-        if residency == "mmap":
-            return HostImages(cache.images, self.rows, self.load, self.device)
-        images = np.concatenate(
-            [reduce_images(cache.images[part], self.load) for part in np.array_split(self.rows, len(self.rows) // 256 + 1)]
-        )
-        if residency == "ram":
-            return HostImages(images, None, self.load, self.device)
-        try:
-            return DeviceImages(images, self.device)
-        except torch.cuda.OutOfMemoryError:
-            raise ConfigError(
-                f"{size / 2**30:.1f} GiB of images do not fit on {self.device}", where="data.residency", hint="use data.residency=ram"
-            ) from None
-
-    def _open_kept(self, pixels: np.ndarray, starts: np.ndarray, sizes: np.ndarray, residency: str) -> ImageStore:
-        self._sizes = sizes[self.rows].astype(np.int64)
-        return KeptImages(
-            np.array(pixels) if residency != "mmap" else pixels, starts[self.rows], self._sizes, self.device, residency == "device"
-        )
-
-    def _slack(self, rows: np.ndarray) -> np.ndarray:
-        """How far the window of each image can move down and right, (2, B)."""
-        if self.cache.fit == "squash":
-            return np.full((2, len(rows)), self.load - self.window)
-        return self._sizes[rows].T - self.window
-
-    # -- which rows ---------------------------------------------------------------------------------------------------------
-
-    def _rows_of(self, step: int, batch: int, random: np.random.Generator) -> np.ndarray:
-        """Positions in the split of global batch `batch` of `step`, (batch_size,)."""
+    def _positions(self, step: int, batch: int, random: np.random.Generator) -> np.ndarray:
+        """Items of global batch `batch` of `step`, (batch_size,)."""
         if self.needs.distinct_classes:
             classes = random.permutation(len(self._classes))[: self.batch_size]
             within = (random.random(len(classes)) * self._class_count[classes]).astype(np.int64)
             return self._by_class[self._class_start[classes] + within]
-        first, count = step * self.batch_size, len(self.rows)
-        positions = np.arange(first, first + self.batch_size)
-        epochs = positions // count
-        orders = {
-            epoch: np.random.default_rng(key_seed(self.seed, "epoch", int(epoch), batch)).permutation(count) for epoch in np.unique(epochs)
-        }
-        return np.array([orders[epoch][position % count] for epoch, position in zip(epochs, positions, strict=True)])
+        assert 0 <= batch < self.batches_per_step, f"batch {batch} of {self.batches_per_step} in a step"
+        start = (step * self.batches_per_step + batch) * self.batch_size
+        return self.order.take(start, start + self.batch_size)
 
     def _other_class(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """For each position one of another class, uniformly over all of those."""
@@ -286,9 +143,10 @@ class Feed:
     @cached_property
     def _item_text(self) -> tuple[np.ndarray, np.ndarray]:
         """(N, T) float32, the mean of all caption vectors of each item, and (N,), its squared length."""
-        assert self.vectors is not None
+        vectors = self.conditions.vectors
+        assert vectors is not None
         spans = zip(self._first_caption, self._num_captions, strict=True)
-        texts = np.stack([np.asarray(self.vectors[first : first + count], np.float32).mean(0) for first, count in spans])
+        texts = np.stack([np.asarray(vectors[first : first + count], np.float32).mean(0) for first, count in spans])
         return texts, np.square(texts).sum(1)
 
     def _captions_of(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -301,43 +159,44 @@ class Feed:
         ]
         return np.stack(picks)
 
-    def _crops_of(self, rows: np.ndarray, random: np.random.Generator) -> Crops:
-        slack = self._slack(rows)
-        draws = random.random((3, len(rows)))
-        offsets = (draws[:2] * (slack + 1)).astype(np.int64) if self.random_crop else slack // 2
-        flips = (draws[2] < 0.5).astype(np.int64) if self.flip else np.zeros(len(rows), np.int64)
-        return Crops(rows, offsets[0], offsets[1], flips)
+    def _windows_of(self, positions: np.ndarray, random: np.random.Generator) -> Windows | None:
+        draws = random.random((3, len(positions)))
+        if self.store is None:
+            return None
+        slack = self.store.slack(positions)
+        offsets = (draws[:2] * (slack + 1)).astype(np.int64) if self.data.random_crop else slack // 2
+        flips = (draws[2] < 0.5).astype(np.int64) if self.data.flip else np.zeros(len(positions), np.int64)
+        return Windows(positions, offsets[0], offsets[1], flips)
 
     # -- batches ------------------------------------------------------------------------------------------------------------
 
     def batch(self, step: int, batch: int = 0, part: int = 0, parts: int = 1) -> Batch:
         """Part `part` of `parts` of global batch `batch` of `step`, on the device."""
         random = np.random.default_rng(key_seed(self.seed, "feed", step, batch))
-        rows = self._rows_of(step, batch, random)
-        size = len(rows) // parts
+        items, given = self._positions(step, batch, random), self.conditions
+        size = len(items) // parts
         mine = slice(part * size, (part + 1) * size)
 
         def images_of(positions: np.ndarray) -> dict[int, Tensor]:
-            crops = self._crops_of(positions, random)
-            if not self.needs.images:
+            windows = self._windows_of(positions, random)
+            if windows is None or self.store is None:
                 return {}
-            window = Crops(crops.rows[mine], crops.top[mine], crops.left[mine], crops.flip[mine])
-            return to_pyramid(self.store.crops(window, self.window), self.needs.images)
+            return to_pyramid(self.store.read(windows[mine]), self.needs.images)
 
-        out = Batch(images=images_of(rows), rows=self._send(self.rows[rows[mine]]), class_ids=self._send(self.class_ids[rows[mine]]))
-        captions = self._captions_of(rows, random)
+        out = Batch(images=images_of(items), rows=self._send(self.rows[items[mine]]), class_ids=self._send(self.class_ids[items[mine]]))
+        captions = self._captions_of(items, random)
         if self.needs.text:
             out.text = self._send(self._vectors_of(captions[mine]))
         if self.needs.characters:
-            assert self.codes is not None
-            out.characters = self._send(self.codes[captions[mine, 0]])
+            assert given.codes is not None
+            out.characters = self._send(given.codes[captions[mine, 0]])
         if self.needs.labels:
-            assert self.labels is not None
-            out.labels = self._send(self.labels[self.rows[rows[mine]]])
+            assert given.labels is not None
+            out.labels = self._send(given.labels[self.rows[items[mine]]])
         if self.needs.wrong == "batch":
-            out.wrong_order = self._send(mismatched_order(self.class_ids[rows[mine]], random))
+            out.wrong_order = self._send(mismatched_order(self.class_ids[items[mine]], random))
         elif self.needs.wrong != "none":
-            wrong = self._mismatched(rows, random)
+            wrong = self._mismatched(items, random)
             if self.needs.wrong == "image":
                 out.wrong_images = images_of(wrong)
             else:
@@ -346,18 +205,12 @@ class Feed:
 
     def _vectors_of(self, captions: np.ndarray) -> np.ndarray:
         """(B, T) float32: the mean of the vectors of captions (B, k)."""
-        assert self.vectors is not None
-        vectors = np.asarray(self.vectors[captions.reshape(-1)], np.float32).reshape(*captions.shape, -1)
+        assert self.conditions.vectors is not None
+        vectors = np.asarray(self.conditions.vectors[captions.reshape(-1)], np.float32).reshape(*captions.shape, -1)
         return np.asarray(vectors[:, 0] if captions.shape[1] == 1 else vectors.mean(1))
 
     def _send(self, array: np.ndarray) -> Tensor:
         return send(array, self.device)
-
-    def images(self, positions: np.ndarray) -> dict[int, Tensor]:
-        """The centre crops, not mirrored, of items of the split: what evaluation sees."""
-        top, left = self._slack(positions) // 2
-        crops = Crops(positions, top, left, np.zeros(len(positions), np.int64))
-        return to_pyramid(self.store.crops(crops, self.window), self.needs.images)
 
 
 def mismatched_order(class_ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -371,10 +224,3 @@ def mismatched_order(class_ids: np.ndarray, random: np.random.Generator) -> np.n
     order = np.empty_like(by_class)
     order[by_class] = np.roll(by_class, -int(largest))
     return order
-
-
-def pick_residency(size: int, device: torch.device) -> str:
-    """`device` when a third of the free GPU memory holds `size` bytes, `ram` up to 4 GiB on the host, else `mmap`."""
-    if device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 3:
-        return "device"
-    return "ram" if size < 4 * 2**30 else "mmap"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from stackgan_cli.config.archs import Classifier as ClassifierConfig
 from stackgan_cli.config.archs import ExtractorFile
 from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
+from stackgan_cli.data.pixels import to_uint8
 from stackgan_cli.encoders.classifier import not_a
 from stackgan_cli.encoders.extractor import open_extractor
 from stackgan_cli.errors import MismatchError
@@ -70,8 +71,7 @@ class GivenExtractor(ImageExtractor):
             return images.new_empty(len(images), self.num_features)
         if not self._opened:
             self._opened.append(self._open(images.device))
-        pixels = images.float().clamp(-1, 1).add(1).mul(127.5).round_().to(torch.uint8)
-        features: Tensor = self._opened[0](pixels).features
+        features: Tensor = self._opened[0](to_uint8(images)).features
         return features
 
     def _open(self, device: torch.device) -> nn.Module:

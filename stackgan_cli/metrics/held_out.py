@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.caption_vectors import CaptionVectors
-from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.labels import Labels
+from stackgan_cli.data.stores import ImageStore
 from stackgan_cli.models.image_encoders import StoredFeatures
 from stackgan_cli.models.similarity import VSSimilarity
 from stackgan_cli.objectives.retrieval import zero_shot
@@ -118,11 +117,9 @@ FINAL_SCORES: dict[str, Callable[[Trained], dict[str, Any]]] = {
 
 def _images(trained: Trained, rows: np.ndarray, side: int) -> Iterator[Tensor]:
     """The center crops (B, 3, side, side) in [-1, 1] of images of the cache, in batches on the device."""
-    data = trained.config.data
-    needs = Needs(images=(side,), text=False)
-    feed = Feed(trained.cache, needs, batch_size=BATCH, rows=rows, whole=data.whole, residency=data.residency, device=trained.device)
+    store = ImageStore(trained.cache, rows, side, whole=trained.config.data.whole, device=trained.device)
     for start in range(0, len(rows), BATCH):
-        yield feed.images(np.arange(start, min(start + BATCH, len(rows))))[side]
+        yield store.centres(np.arange(start, min(start + BATCH, len(rows))))
 
 
 def _concatenated(parts: Iterator[Tensor]) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.data.views import centre_views, check_side
+from stackgan_cli.data.stores import ImageStore
 from stackgan_cli.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -93,9 +93,9 @@ class CacheSet(ImageSet):
 
     def __init__(self, cache: Cache, split: str, side: int, rows: np.ndarray | None = None, *, whole: bool = False) -> None:
         self.whole = whole or side == cache.image_size
-        check_side(cache, side, whole=self.whole)
         self.cache, self.split, self.side = cache, split, side
         self.rows = cache.rows(split) if rows is None else rows
+        self.store = ImageStore(cache, self.rows, side, whole=self.whole)
         if not len(self.rows):
             raise DataError(f"no images in the {split!r} split", where=cache.path)
         classes = cache.class_ids[self.rows]
@@ -108,7 +108,7 @@ class CacheSet(ImageSet):
         return len(self.rows)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        return centre_views(self.cache, self.rows[indices], int(self.side or 0), whole=self.whole)
+        return self.store.views(indices)
 
     @property
     def description(self) -> dict[str, Any]:

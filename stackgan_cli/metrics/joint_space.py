@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
+from stackgan_cli.data.pixels import from_uint8
 from stackgan_cli.encoders import char_cnn_rnn
 from stackgan_cli.encoders.extractor_weights import file_sha256
 from stackgan_cli.encoders.similarity import load_similarity
@@ -76,8 +77,7 @@ class JointSpace:
     @torch.inference_mode()
     def image_vectors(self, images: np.ndarray) -> np.ndarray:
         """Vectors float32 (N, J) of unit length for images uint8 (N, S, S, 3)."""
-        scaled = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-        return self.image(scaled).cpu().numpy()
+        return self.image(from_uint8(images, self.device)).cpu().numpy()
 
     @torch.inference_mode()
     def text_vectors(self, captions: Sequence[str]) -> np.ndarray:

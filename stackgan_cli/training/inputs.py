@@ -18,11 +18,10 @@ from stackgan_cli.config.archs import Classifier as ClassifierConfig
 from stackgan_cli.config.archs import ExtractorFile
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
-from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.caption_vectors import CaptionVectors
-from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.labels import Labels, read_labels
+from stackgan_cli.data.stores import ImageStore
 from stackgan_cli.encoders.classifier import load_classifier
 from stackgan_cli.encoders.extractor import KINDS, open_extractor
 from stackgan_cli.encoders.extractor_weights import PUBLISHED, find_weights, given_weights
@@ -99,11 +98,8 @@ class ResolvedInputs:
         """Centre crops (B, 3, side, side) in [-1, 1] of images of the cache; `rows` None: those that are trained on."""
         if rows is None:
             rows = self.rows if self.trained_rows is None else self.trained_rows
-        data = self.config.data
-        needs = Needs(images=(side,), text=False)
-        feed = Feed(self.cache, needs, batch_size=len(rows), rows=rows, whole=data.whole, residency="mmap")
-        for part in np.array_split(np.arange(len(rows)), len(rows) // IMAGES_AT_ONCE + 1):
-            yield feed.images(part)[side]
+        store = ImageStore(self.cache, rows, side, whole=self.config.data.whole)
+        return map(store.centres, np.array_split(np.arange(len(rows)), len(rows) // IMAGES_AT_ONCE + 1))
 
     # -- captions -------------------------------------------------------------------------------------------------------------
 

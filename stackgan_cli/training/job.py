@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stackgan_cli import registry
-from stackgan_cli.data.feed import Feed
+from stackgan_cli.data.feed import Conditions, Feed
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.files import write_json
 from stackgan_cli.runs import Run
@@ -71,16 +71,14 @@ def open_job(inputs: ResolvedInputs, run: Run, *, device: torch.device, world: W
     feed = Feed(
         cache,
         objective.needs,
+        config.data,
+        Conditions(
+            vectors=None if inputs.vectors is None else inputs.vectors.vectors,
+            codes=None if needs_of.characters is None else encode_batch(cache.captions, **needs_of.characters),
+            labels=None if inputs.labels is None else inputs.labels.ids,
+        ),
         batch_size=config.train.batch_size,
-        vectors=None if inputs.vectors is None else inputs.vectors.vectors,
-        codes=None if needs_of.characters is None else encode_batch(cache.captions, **needs_of.characters),
-        labels=None if inputs.labels is None else inputs.labels.ids,
-        split=config.data.split,
         rows=inputs.trained_rows,
-        flip=config.data.flip,
-        random_crop=config.data.random_crop,
-        whole=config.data.whole,
-        residency=config.data.residency,
         device=device,
         seed=config.train.seed,
     )

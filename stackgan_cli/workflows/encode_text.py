@@ -12,7 +12,7 @@ import torch
 
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.data.caption_vectors import CaptionVectors
-from stackgan_cli.data.sources import DATASETS
+from stackgan_cli.data.sources import dataset_of
 from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import DataError, UsageError
 from stackgan_cli.files import replacing
@@ -24,9 +24,6 @@ from stackgan_cli.workspace import Workspace
 
 if TYPE_CHECKING:
     pass
-
-DEFAULT_ENCODER = "char-cnn-rnn"
-"""The preset that makes the text encoder of datasets that name none of their own."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,7 @@ def default_encoder(workspace: Workspace, cache: str) -> str:
     for run in workspace.all_runs():
         if run.config.model.arch == "char-cnn-rnn" and run.config.data.cache == cache and run.status()["finished"]:
             return run.name
-    dataset = DATASETS.get(cache)
-    return dataset.text_encoder if dataset is not None and dataset.text_encoder else DEFAULT_ENCODER
+    return dataset_of(workspace.open_cache(cache)).text_encoder
 
 
 def encode_cache(inputs: ResolvedInputs, device: torch.device, world: World, reporter: Reporter) -> EncodedCache:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.data.feed import load_size
+from stackgan_cli.data.pixels import load_size
 from stackgan_cli.encoders.extractor import Extractor
 from stackgan_cli.errors import DataError, UsageError
 from stackgan_cli.metrics.evaluation import Evaluation, Result, check

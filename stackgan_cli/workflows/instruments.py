@@ -12,7 +12,7 @@ import torch
 from stackgan_cli import registry
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.labels import read_labels
-from stackgan_cli.data.sources import DATASETS
+from stackgan_cli.data.sources import dataset_of
 from stackgan_cli.encoders.extractor import Extractor, open_extractor
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.metrics.accuracy import match_outputs
@@ -28,6 +28,7 @@ from stackgan_cli.workspace import Workspace
 GENERAL = "tf-inception-2015"
 """The extractor of datasets that have no classifier of their own."""
 JUDGE_SEED = 1
+"""Seed of the accuracy judge, so that it is another network than the encoder that a stack of generators inverts."""
 
 
 def pick_extractor(
@@ -55,14 +56,13 @@ def default_extractor(cache: Cache | None, device: str, workspace: Workspace, re
     """The extractor for pictures of a cache; a classifier of the datasets that have a preset for one is trained when it is not there."""
     if cache is None:
         return GENERAL
-    run = _classifier_run(cache, workspace)
+    run, dataset = _classifier_run(cache, workspace), dataset_of(cache)
     if run is not None:
         return f"classifier:{run}"
-    dataset = DATASETS.get(cache.dataset)
-    if dataset is not None and dataset.classifier:
+    if dataset.classifier is not None:
         name = run_name(dataset.classifier, workspace.name_of(cache))
         return _trained(cache, dataset.classifier, [], name, device, workspace, reporter)
-    return GENERAL if judge_preset(cache.dataset) is None else _judge(cache, device, workspace, reporter)
+    return GENERAL if dataset.judge is None else _judge(cache, dataset.judge, device, workspace, reporter)
 
 
 def default_judge(cache: Cache | None, device: str, workspace: Workspace, reporter: Reporter) -> str:
@@ -71,8 +71,9 @@ def default_judge(cache: Cache | None, device: str, workspace: Workspace, report
     It is trained when it is not there. Raises MismatchError for datasets without a preset, of which no classifier is there either.
     """
     run = None if cache is None else _classifier_run(cache, workspace)
-    if cache is not None and judge_preset(cache.dataset) is not None:
-        return _judge(cache, device, workspace, reporter)
+    preset = None if cache is None else dataset_of(cache).judge
+    if cache is not None and preset is not None:
+        return _judge(cache, preset, device, workspace, reporter)
     if run is None:
         name = "NAME" if cache is None else workspace.name_of(cache)
         raise MismatchError(
@@ -82,15 +83,7 @@ def default_judge(cache: Cache | None, device: str, workspace: Workspace, report
     return f"classifier:{run}"
 
 
-def judge_preset(dataset: str) -> str | None:
-    """The preset of the network that judges images of a dataset by their labels; None where there is none."""
-    row = DATASETS.get(dataset)
-    return None if row is None else row.judge
-
-
-def _judge(cache: Cache, device: str, workspace: Workspace, reporter: Reporter) -> str:
-    preset = judge_preset(cache.dataset)
-    assert preset is not None
+def _judge(cache: Cache, preset: str, device: str, workspace: Workspace, reporter: Reporter) -> str:
     return _trained(cache, preset, [f"train.seed={JUDGE_SEED}"], f"judge-{cache.path.stem}", device, workspace, reporter)
 
 

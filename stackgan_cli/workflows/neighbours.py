@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stackgan_cli import registry
+from stackgan_cli.data.pixels import from_uint8
 from stackgan_cli.encoders.extractor_weights import file_sha256
 from stackgan_cli.errors import MismatchError, UsageError
 from stackgan_cli.files import replacing, write_json
@@ -58,7 +59,7 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
     assert isinstance(network, ImageDiscriminator)
 
     def extract(images: np.ndarray) -> np.ndarray:
-        found: np.ndarray = network.features(_pixels(images, sampler.device)).flatten(1).cpu().numpy()
+        found: np.ndarray = network.features(from_uint8(images, sampler.device)).flatten(1).cpu().numpy()
         return found
 
     return extract, {"network": name, "weights_sha256": file_sha256(sampler.weights.path), "side": side}
@@ -78,15 +79,10 @@ def encoder_function(sampler: Sampler) -> tuple[Extract, dict[str, Any]]:
     assert isinstance(network, ImageExtractor)
 
     def extract(images: np.ndarray) -> np.ndarray:
-        found: np.ndarray = network.features(_pixels(images, sampler.device)).cpu().numpy()
+        found: np.ndarray = network.features(from_uint8(images, sampler.device)).cpu().numpy()
         return found
 
     return extract, {"network": "encoder", "weights_sha256": file_sha256(sampler.weights.path)}
-
-
-def _pixels(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (N, S, S, 3) to (N, 3, S, S) in [-1, 1]."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def pixel_function() -> tuple[Extract, dict[str, Any]]:

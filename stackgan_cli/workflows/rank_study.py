@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.data.views import centre_views, check_side
+from stackgan_cli.data.stores import centre_views
 from stackgan_cli.errors import UsageError
 from stackgan_cli.files import write_json, write_text
 from stackgan_cli.metrics.rank_study import MOST_MODELS, REAL, Question, Study, pick_captions, plan, read_answers, score
@@ -151,6 +151,5 @@ def _generated(
         for question, images in zip(mine, np.split(by_side[side], len(mine)), strict=True):
             pictures[question.id][name] = images
             if REAL in question.options:
-                check_side(cache, side)
                 pictures[question.id][REAL] = centre_views(cache, np.array([question.row]), side)
     return pictures

@@ -11,7 +11,7 @@ import torch
 from stackgan_cli import registry
 from stackgan_cli.config.presets import load_config, require_pairs
 from stackgan_cli.config.schema import RunConfig
-from stackgan_cli.data.sources import DATASETS
+from stackgan_cli.data.sources import dataset_of
 from stackgan_cli.errors import Exit, MismatchError, UserError
 from stackgan_cli.metrics.held_out import Trained, final_score
 from stackgan_cli.runs import Run
@@ -26,9 +26,6 @@ from stackgan_cli.workflows.encode_text import encode_cache
 from stackgan_cli.workflows.reporter import SILENT, Reporter, duration
 from stackgan_cli.workflows.sample_grids import SampleGrids
 from stackgan_cli.workspace import Workspace
-
-DEFAULT_PRESET = "v1-stage2"
-"""What is trained on a cache whose dataset names no preset of its own."""
 
 
 def train(
@@ -87,17 +84,14 @@ def train_run(
 
 
 def configuration(preset: str, overrides: Sequence[str], workspace: Workspace, reporter: Reporter) -> RunConfig:
-    """The configuration to train; without a preset that of the newest cache."""
+    """The configuration to train; without a preset, that of the newest cache's dataset, on that cache. Raises UsageError without one."""
     require_pairs(overrides)
-    return load_config(preset or default_preset(workspace, reporter), overrides)
-
-
-def default_preset(workspace: Workspace, reporter: Reporter) -> str:
-    """The preset for the newest cache. Raises UserError without a cache."""
-    dataset = DATASETS.get(workspace.newest_cache())
-    preset = dataset.preset if dataset is not None and dataset.preset else DEFAULT_PRESET
+    if preset:
+        return load_config(preset, overrides)
+    cache = workspace.newest_cache()
+    preset = dataset_of(workspace.open_cache(cache)).preset
     reporter.say(f"no --preset given: {preset}")
-    return preset
+    return load_config(preset, overrides, {"data": {"cache": cache}})
 
 
 class Training:

@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from stackgan_cli.cli.labels import label_name, label_word, parse_labels
-from stackgan_cli.cli.pictures import fixed_seeds
+from stackgan_cli.workflows.conditions import label_name, label_word, parse_labels
+from stackgan_cli.workflows.sample import fixed_seeds
 from test_verbs import QUICK, Shell, pictures
 from torch import Tensor
 
@@ -23,8 +24,10 @@ from stackgan_cli.__main__ import main
 from stackgan_cli.cli.train import DEFAULT_PRESETS
 from stackgan_cli.config.presets import preset_names
 from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.sources import DATASETS
 from stackgan_cli.errors import MismatchError, UsageError
-from stackgan_cli.runs import Weights, Workspace
+from stackgan_cli.runs import Weights
+from stackgan_cli.workspace import Workspace
 
 ANIMALS = ("cat", "dog", "4", "crab, hermit")
 """Names of four classes; one is the number of none, and one has a comma."""
@@ -116,7 +119,6 @@ def shell(_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_default_preset_of_labels_is_sgans(shell: Shell) -> None:
     assert shell.ok("train", "--dry-run")["config"]["name"] == "sgan-digits"
-    assert set(DEFAULT_PRESETS.values()) <= set(preset_names())
 
 
 def drawn(shell: Shell, folder: Path, *words: str) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
@@ -304,9 +306,7 @@ def test_labels_are_matched_by_name(shell: Shell, tmp_path: Path) -> None:
 
 def test_the_judge_is_trained_when_it_is_not_there(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the preset of the dataset, with another seed than the encoder; here with one of the test's."""
-    from stackgan_cli.cli import features
-
-    monkeypatch.setattr(features, "judge_preset", lambda dataset: "tiny-sgan-encoder")
+    monkeypatch.setitem(DATASETS, "digits", replace(DATASETS["digits"], judge="tiny-sgan-encoder"))
     shutil.rmtree(shell.workspace.runs / "judge-digits")
     code, err = shell.fails("evaluate", "sgan", "--count", "20", "--metric", "accuracy", "--device", "cpu")
     assert code == 0 and "stackgan train --preset tiny-sgan-encoder --name judge-digits train.seed=1" in err

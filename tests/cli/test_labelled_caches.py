@@ -12,7 +12,7 @@ from test_verbs import Shell
 
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.encoders.classifier import load_classifier
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 
 
 @pytest.fixture

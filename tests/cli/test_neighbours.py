@@ -14,7 +14,7 @@ from test_verbs import QUICK, VIVID, Shell, shell  # noqa: F401
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.demo_birds import demo_records
 from stackgan_cli.data.prepare import prepare
-from stackgan_cli.data.views import centre_views
+from stackgan_cli.data.stores import centre_views
 from stackgan_cli.runs import Weights, write_weights
 from stackgan_cli.viz.grids import save_png
 

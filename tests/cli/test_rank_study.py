@@ -19,7 +19,7 @@ from PIL import Image
 from test_verbs import VIVID, Shell, shell  # noqa: F401
 
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.data.views import centre_views
+from stackgan_cli.data.stores import centre_views
 from stackgan_cli.errors import DataError, MismatchError, UserError
 from stackgan_cli.metrics.rank_study import HEADER, REAL, Study, pick_captions, plan, read_answers, score
 from stackgan_cli.sampling import Sampler

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from stackgan_cli.__main__ import main
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 
 QUICK = ["train.steps=2", "samples.rows=1", "samples.columns=2", "train.tick_steps=2"]
 VIVID = ["train.steps=12", "train.optim.lr=0.02", *QUICK[1:]]

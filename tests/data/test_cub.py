@@ -1,13 +1,15 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from synthetic_cub import CLASSES, make_cub
 
+from stackgan_cli.config.presets import preset_names
 from stackgan_cli.data.crop import box_crop, crop_window, fitted_size, load_image, move_box, move_parts, render
-from stackgan_cli.data.sources import DATASETS, SourceOptions, dataset_names, gather
+from stackgan_cli.data.sources import DATASETS, SourceOptions, dataset_names, dataset_of, gather
 from stackgan_cli.data.sources.cub import CAPTION_ARCHIVES, TEST_CLASSES, cub_records, obtain_cub
 from stackgan_cli.errors import DataError, UsageError
 
@@ -219,6 +221,10 @@ def test_bare_cub_is_found_in_the_usual_places(tmp_path, monkeypatch):
 
 def test_the_table_of_datasets(tmp_path):
     assert dataset_names() == list(DATASETS) == ["demo", "cub", "mnist", "svhn", "cifar10", "digits"]
+    for row in DATASETS.values():
+        assert {row.preset, row.text_encoder, row.classifier, row.judge} - {None} <= set(preset_names())
+    assert dataset_of(SimpleNamespace(dataset="digits")).judge == "sgan-encoder-digits"
+    assert dataset_of(SimpleNamespace(dataset="mine")) is DATASETS["cub"]
     assert len(gather("demo", SourceOptions(count=120)).records) == 120
     with pytest.raises(UsageError, match="did you mean 'cub'"):
         gather("cubs", SourceOptions())

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from stackgan_cli.config.schema import DataConfig
 from stackgan_cli.data.batch import Batch, Needs
-from stackgan_cli.data.feed import Feed, load_size, reduce_images, to_pyramid
-from stackgan_cli.data.views import centre_views, check_side
+from stackgan_cli.data.feed import Conditions, EpochOrder, Feed
+from stackgan_cli.data.pixels import load_size, reduce_images, to_pyramid
+from stackgan_cli.data.stores import ImageStore, centre_views
 from stackgan_cli.errors import DataError
+from stackgan_cli.runtime import key_seed
 
 
 def fake_cache(num_images: int = 30, image_size: int = 38, classes: int = 6, seed: int = 0, fit: str = "squash") -> SimpleNamespace:
@@ -42,10 +45,12 @@ def kept_cache(image_size: int = 38) -> SimpleNamespace:
 
 
 def make_feed(cache: SimpleNamespace | None = None, **options: object) -> Feed:
+    """A feed with embeddings, seed 3 and batches of 8. Keys of the configuration's section `data` may be given beside those of `Feed`."""
     cache = cache or fake_cache()
     vectors = np.random.default_rng(1).standard_normal((cache.caption_offsets[-1], 5), dtype=np.float32)
-    needs = Needs(images=(16, 32), text=True, wrong="text")
-    return Feed(cache, **{"needs": needs, "batch_size": 8, "vectors": vectors, "seed": 3, **options})  # type: ignore[arg-type]
+    data = DataConfig(**{key: options.pop(key) for key in DataConfig.model_fields if key in options})  # type: ignore[arg-type]
+    defaults = {"needs": Needs(images=(16, 32), text=True, wrong="text"), "conditions": Conditions(vectors), "batch_size": 8, "seed": 3}
+    return Feed(cache, data=data, **{**defaults, **options})  # type: ignore[arg-type]
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
@@ -84,7 +89,8 @@ def test_windows_of_kept_images_lie_anywhere_in_the_picture() -> None:
     feed = make_feed(cache, flip=False)
     lefts = torch.cat([((feed.batch(step).images[32][:, 0, 0, 0] + 1) * 127.5).round() for step in range(60)])
     assert lefts.min() == 0 and lefts.max() == 58 - 32 and len(lefts.unique()) > 20
-    centre = feed.images(np.arange(3))[32]
+    assert feed.store is not None
+    centre = feed.store.centres(np.arange(3))
     assert ((centre[:, 0, 0, 0] + 1) * 127.5).round().tolist() == [13.0] * 3
 
 
@@ -99,11 +105,8 @@ def test_whole_images_are_not_cropped(residency: str) -> None:
         assert torch.equal(((batch.images[32] + 1) * 127.5).round(), torch.from_numpy(expected).permute(0, 3, 1, 2).float())
         rows = np.arange(5)
         assert np.array_equal(centre_views(cache, rows, 32, whole=True), reduce_images(cache.images[rows], 32))  # type: ignore[arg-type]
-        check_side(cache, 32, whole=True)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="at 32 px takes them whole"):
+    with pytest.raises(DataError, match="31 px, too small for a resolution of 32 px"):
         make_feed(fake_cache(image_size=31), whole=True)
-    with pytest.raises(DataError, match="images are 31 px"):
-        check_side(fake_cache(image_size=31), 32, whole=True)  # type: ignore[arg-type]
 
 
 def test_whole_images_of_their_own_aspect_lose_only_their_ends() -> None:
@@ -141,7 +144,9 @@ def test_batches_depend_on_seed_step_and_number_alone() -> None:
     before = feed.batch(5)
     feed.batch(1)
     assert same(before, feed.batch(5)) and same(before, make_feed().batch(5))
-    assert not same(before, feed.batch(5, batch=1)) and not same(before, make_feed(seed=4).batch(5))
+    assert not same(before, make_feed(seed=4).batch(5))
+    two = make_feed(batches_per_step=2)
+    assert not same(two.batch(5), two.batch(5, batch=1))
 
 
 def test_an_epoch_shows_every_image_once() -> None:
@@ -149,6 +154,43 @@ def test_an_epoch_shows_every_image_once() -> None:
     rows = torch.cat([feed.batch(step).rows for step in range(len(feed) * 4 // 4)])  # type: ignore[misc]
     assert all(sorted(epoch.tolist()) == sorted(feed.rows.tolist()) for epoch in rows.split(len(feed)))
     assert not torch.equal(rows[: len(feed)], rows[len(feed) : 2 * len(feed)])
+
+
+@pytest.mark.parametrize("batch_size", [4, 15, 40])
+def test_the_order_is_that_of_one_permutation_per_epoch(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches per step, also larger than the 15 images, against a sequence of permutations written out; each is made once."""
+    made: list[int] = []
+    permutation = EpochOrder._permutation
+    monkeypatch.setattr(EpochOrder, "_permutation", lambda self, epoch: made.append(epoch) or permutation(self, epoch))
+    feed = make_feed(batch_size=batch_size, batches_per_step=3)
+    orders = [np.random.default_rng(key_seed(3, "epoch", epoch, 0)).permutation(15) for epoch in range(60)]
+    expected = feed.rows[np.concatenate(orders)]
+    for step in range(7):
+        for number in range(3):
+            start = (3 * step + number) * batch_size
+            found = feed.batch(step, number).rows
+            assert found is not None and found.tolist() == expected[start : start + batch_size].tolist()
+            if batch_size <= 15:
+                feed.batch(0)  # which averaged weights are settled on, between any two steps
+    assert made == list(range(-(-21 * batch_size // 15)))
+    with pytest.raises(AssertionError, match="batch 3 of 3"):
+        feed.batch(0, 3)
+
+
+@pytest.mark.parametrize("make", [fake_cache, kept_cache], ids=["squashed", "kept"])
+@pytest.mark.parametrize("image_size", [38, 47, 76])
+def test_evaluation_sees_the_middle_of_what_training_sees(make: object, image_size: int) -> None:
+    """The same pixels as a feed without augmentation, on any device; as bytes, rounded once."""
+    cache = make(image_size=image_size)  # type: ignore[operator]
+    feed = make_feed(cache, needs=Needs(images=(32,), text=False), flip=False, random_crop=False)
+    stores = [ImageStore(cache, np.arange(cache.num_images), 32, residency=residency) for residency in ("device", "ram", "mmap")]
+    batch = feed.batch(0)
+    assert batch.rows is not None
+    for store in stores:
+        assert torch.equal(store.centres(batch.rows.numpy()), batch.images[32])
+    views = centre_views(cache, batch.rows.numpy(), 32)
+    assert np.abs((views / 127.5 - 1).transpose(0, 3, 1, 2) - batch.images[32].numpy()).max() <= 0.5001 / 127.5
+    assert all(np.array_equal(store.views(batch.rows.numpy()), views) for store in stores)
 
 
 def test_images_are_crops_of_the_right_image() -> None:
@@ -189,7 +231,7 @@ def test_wrong_items_are_of_another_class_and_cover_all_of_them() -> None:
 def test_wrong_images_and_text_belong_to_other_classes() -> None:
     cache = fake_cache()
     cache.images[:] = cache.class_ids[:, None, None, None].astype(np.uint8)
-    batch = make_feed(cache, needs=Needs(images=(32,), wrong="image")).batch(0)
+    batch = make_feed(cache, needs=Needs(images=(32,), text=True, wrong="image")).batch(0)
     shown = ((batch.wrong_images[32][:, 0, 0, 0] + 1) * 127.5).round().long()
     assert (shown != batch.class_ids).all()
 
@@ -204,7 +246,7 @@ def test_distinct_classes_and_how_many_there_are() -> None:
 def test_mean_of_captions() -> None:
     cache = fake_cache()
     vectors = np.random.default_rng(1).standard_normal((cache.caption_offsets[-1], 5), dtype=np.float32)
-    feed = Feed(cache, Needs(images=(32,), captions_per_embedding=4), batch_size=8, vectors=vectors)  # type: ignore[arg-type]
+    feed = make_feed(cache, needs=Needs(images=(32,), text=True, captions_per_embedding=4), conditions=Conditions(vectors))
     batch = feed.batch(0)
     for text, row in zip(batch.text, batch.rows.tolist(), strict=True):  # type: ignore[arg-type,union-attr]
         own = vectors[cache.caption_offsets[row] : cache.caption_offsets[row + 1]]
@@ -251,4 +293,4 @@ def test_models_of_captions_need_captions() -> None:
     cache.caption_offsets = np.zeros_like(cache.caption_offsets)
     with pytest.raises(DataError, match="has labels and no captions"):
         make_feed(cache)
-    assert len(Feed(cache, Needs(images=(32,), text=False), batch_size=8)) == 15  # type: ignore[arg-type]
+    assert len(make_feed(cache, needs=Needs(images=(32,), text=False), conditions=Conditions())) == 15

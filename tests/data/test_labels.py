@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_feed import fake_cache, kept_cache
+from test_feed import fake_cache, kept_cache, make_feed
 
 from stackgan_cli.data.batch import Needs
-from stackgan_cli.data.feed import Feed
+from stackgan_cli.data.feed import Conditions
 from stackgan_cli.data.labels import read_labels
 from stackgan_cli.errors import DataError
 
@@ -85,10 +85,8 @@ def test_labels_in_a_batch_belong_to_its_images(make: object) -> None:
     """Whatever the layout, the residency and the part: labels are those of the rows, and rows are those that were given."""
     cache = make()  # type: ignore[operator]
     labels, rows = np.random.default_rng(0).permutation(cache.num_images), np.arange(3, 26)
-    needs = Needs(images=(32,), text=False, labels=True)
-    feeds = [
-        Feed(cache, needs, batch_size=8, labels=labels, rows=rows, residency=residency, seed=3) for residency in ("device", "ram", "mmap")
-    ]
+    needs, given = Needs(images=(32,), text=False, labels=True), Conditions(labels=labels)
+    feeds = [make_feed(cache, needs=needs, conditions=given, rows=rows, residency=residency) for residency in ("device", "ram", "mmap")]
     assert len(feeds[0]) == len(rows)
     seen: set[int] = set()
     for step in range(6):
@@ -101,4 +99,4 @@ def test_labels_in_a_batch_belong_to_its_images(make: object) -> None:
         parts = [feeds[0].batch(step, part=part, parts=4).labels for part in range(4)]
         assert torch.equal(first.labels, torch.cat(parts))  # type: ignore[arg-type]
     assert seen == set(rows.tolist())
-    assert Feed(cache, Needs(images=(32,), text=False), batch_size=8, labels=labels).batch(0).labels is None
+    assert make_feed(cache, needs=Needs(images=(32,), text=False), conditions=given).batch(0).labels is None

@@ -8,7 +8,7 @@ import torch
 from test_feed import fake_cache, make_feed
 
 from stackgan_cli.data.batch import Needs
-from stackgan_cli.data.feed import mismatched_order
+from stackgan_cli.data.feed import Conditions, mismatched_order
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -35,7 +35,7 @@ def test_of_many_candidates_the_nearest_of_another_class_is_taken(wrong: str) ->
 
     def gap(candidates: int) -> float:
         needs = Needs(images=(32,), text=True, wrong=wrong, wrong_candidates=candidates)  # type: ignore[arg-type]
-        feed = make_feed(cache, needs=needs, vectors=vectors, flip=False, random_crop=False)
+        feed = make_feed(cache, needs=needs, conditions=Conditions(vectors), flip=False, random_crop=False)
         gaps = []
         for step in range(20):
             batch = feed.batch(step)
@@ -46,7 +46,8 @@ def test_of_many_candidates_the_nearest_of_another_class_is_taken(wrong: str) ->
                 gaps.append((batch.wrong_text - batch.text).abs().max(1).values)
             else:
                 assert torch.equal(batch.wrong_images[32], torch.cat([half.wrong_images[32] for half in halves]))
-                shown = feed.images(np.arange(len(feed)))[32].flatten(1)
+                assert feed.store is not None
+                shown = feed.store.centres(np.arange(len(feed))).flatten(1)
                 found = torch.cdist(batch.wrong_images[32].flatten(1), shown).argmin(1).numpy()
                 gaps.append(torch.from_numpy(np.abs(feed.class_ids[found] - batch.class_ids.numpy())))  # type: ignore[union-attr]
         every = torch.cat(gaps).float()

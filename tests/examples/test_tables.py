@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stackgan_cli.config.presets import find_preset, load_config
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))

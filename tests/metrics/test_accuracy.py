@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.data.feed import reduce_images
+from stackgan_cli.data.pixels import reduce_images
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.metrics.accuracy import accuracy_facts, agreement, match_outputs
 from stackgan_cli.metrics.image_sets import CacheSet, GeneratedSet
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 
 LABELS = np.array([0, 2, 1, 2])
 NAMES = ("cat", "dog", "crab")
@@ -64,5 +64,5 @@ def test_real_images_are_seen_whole_where_a_model_sees_them_so(workspace: Worksp
     assert whole.identity != cut.identity and (cut.description["crop"], whole.description["crop"]) == ("centre", "none")
     own = CacheSet(cache, "test", 76)
     assert own.whole and (own.read(indices) == cache.images[own.rows[indices]]).all()
-    with pytest.raises(DataError, match="76 px, and a view of 128 px"):
+    with pytest.raises(DataError, match="76 px, too small for a resolution of 128 px"):
         CacheSet(cache, "test", 128, whole=True)

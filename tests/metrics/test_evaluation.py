@@ -12,10 +12,11 @@ from picture_files import folder_of, pictures
 from PIL import Image
 from torch import Tensor
 
+from stackgan_cli.config.schema import DataConfig
 from stackgan_cli.data.batch import Needs
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import Feed
-from stackgan_cli.data.views import centre_views
+from stackgan_cli.data.stores import centre_views
 from stackgan_cli.encoders.extractor import Extracted, Extractor
 from stackgan_cli.errors import DataError, MismatchError, UsageError, UserError
 from stackgan_cli.metrics.collectors import FeatureCollector, ImageCollector, pick_per_class, stream
@@ -24,7 +25,7 @@ from stackgan_cli.metrics.image_sets import CacheSet, FolderSet, GeneratedSet, r
 from stackgan_cli.metrics.protocols import PROTOCOLS, find_protocol
 from stackgan_cli.metrics.statistics import Statistics
 from stackgan_cli.metrics.table import find_metrics
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 
 
 class MeanColour(Extractor):
@@ -141,10 +142,13 @@ def test_views_are_the_crops_that_training_sees(workspace: Workspace, tmp_path: 
     prepare(demo_records(60, 50, image_size=76), path, dataset="demo", image_size=76, workers=1, fit=fit)
     cache = Cache.open(path)
     rows = cache.rows("train")[:9]
-    feed = Feed(cache, Needs(images=(32,), text=False), batch_size=2)
-    seen = ((feed.images(np.arange(9))[32].permute(0, 2, 3, 1).numpy() + 1) * 127.5).round()
+    data = DataConfig(flip=False, random_crop=False)
+    batch = Feed(cache, Needs(images=(32,), text=False), data, batch_size=9, rows=rows).batch(0)
+    assert batch.rows is not None
+    seen = np.empty((9, 32, 32, 3))
+    seen[np.searchsorted(rows, batch.rows.numpy())] = ((batch.images[32].permute(0, 2, 3, 1).numpy() + 1) * 127.5).round()
     assert np.abs(centre_views(cache, rows, 32).astype(float) - seen).max() <= 1
-    with pytest.raises(DataError, match="cut from 304 px"):
+    with pytest.raises(DataError, match="taken from images of 304 px"):
         CacheSet(cache, "test", 256)
 
 

@@ -14,7 +14,7 @@ from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.feed import reduce_images
 from stackgan_cli.data.labels import read_labels
 from stackgan_cli.metrics.held_out import Trained, final_score
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 
 
 class Known(nn.Module):

@@ -10,7 +10,8 @@ from torch import Tensor
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.data.sources import SourceOptions, gather
-from stackgan_cli.runs import Run, Workspace
+from stackgan_cli.runs import Run
+from stackgan_cli.workspace import Workspace
 from stackgan_cli.training import cuda_graphs as graphs
 from stackgan_cli.training.inputs import resolve
 from stackgan_cli.training.job import Job, open_job

@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_loop import CPU, NormFree, finish, job, tiny
 
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 from stackgan_cli.training.loop import Trainer
 
 DRIVER = """
@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 folder, root, here = sys.argv[1:]
 sys.path.insert(0, here)
 from test_loop import CPU, NormFree, finish, job, tiny
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 from stackgan_cli.runtime import World
 from stackgan_cli.training.loop import Trainer
 world = World.from_environment()

@@ -10,7 +10,7 @@ from test_loop import job
 
 from stackgan_cli.errors import MismatchError
 from stackgan_cli.models.inception import InceptionV3
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 
 WORDS = ("data.cache=demo", "data.split=train", "model.resolution=32", "model.label=body", "train.batch_size=2", "train.ema=0")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stackgan_cli.runs import Workspace
+from stackgan_cli.workspace import Workspace
 
 COMMAND = [
     "train",

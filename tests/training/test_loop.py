@@ -19,7 +19,8 @@ from stackgan_cli.data.demo_birds import demo_records
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.errors import DataError, Diverged, MismatchError
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
-from stackgan_cli.runs import Run, Workspace
+from stackgan_cli.runs import Run
+from stackgan_cli.workspace import Workspace
 from stackgan_cli.training.inputs import resolve
 from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import Trainer, total_steps, train
@@ -315,6 +316,7 @@ class Shape:
 )
 def test_turns_share_draws_and_resume_exactly(workspace: Workspace, shape: Shape) -> None:
     feed = job(workspace, "feed").trainer.feed
+    feed.batches_per_step = 1 + max(turn.batch for turn in shape.plan)
 
     def trainer() -> Trainer:
         return Trainer(NormFree(shape.plan, dropout=0.3), feed, tiny(), device=CPU)

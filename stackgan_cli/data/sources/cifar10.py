@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from stackgan_cli.data.download import extract
-from stackgan_cli.data.sources.labelled import LabelledRecords, check_published, downloading, folder_with
+from stackgan_cli.data.sources.base import Dataset
+from stackgan_cli.data.sources.labelled import LabelledRecords, check_published, downloading, folder_with, gathering
 from stackgan_cli.errors import DataError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -71,3 +72,14 @@ def obtain_cifar10(folder: Path) -> Path:
     with downloading("cifar10", folder):
         CIFAR10(folder, download=True)
     return folder
+
+
+DATASET = Dataset(
+    "cifar10",
+    "photographs of ten kinds of things",
+    gathering("cifar10", holds_cifar10, obtain_cifar10, cifar10_records),
+    image_size=32,
+    crop="none",
+    preset="sgan-cifar10",
+    judge="sgan-encoder-cifar10",
+)

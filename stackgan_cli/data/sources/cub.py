@@ -18,6 +18,7 @@ import numpy as np
 
 from stackgan_cli.data.download import Progress, Remote, download, extract
 from stackgan_cli.data.records import Record
+from stackgan_cli.data.sources.base import Dataset, Gathered, SourceOptions, find_source
 from stackgan_cli.errors import DataError
 
 # fmt: off
@@ -251,3 +252,12 @@ def _parts(path: Path, here: Sequence[int]) -> np.ndarray | None:
             except (ValueError, IndexError):
                 raise DataError(f"line {number} is not what CUB has there: {line[:60]!r}", where=path, hint="extract it anew") from None
     return parts
+
+
+def _gather(options: SourceOptions) -> Gathered:
+    source = options.source or find_source("cub", options.workspace, holds_cub)
+    records = cub_records(source or obtain_cub(options.workspace / "downloads" / "cub", options.progress))
+    return Gathered(records, records.notes)
+
+
+DATASET = Dataset("cub", "CUB-200-2011 with ten captions per image, in its authors' layout", _gather, preset="v1-stage2")

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
+from stackgan_cli.data.sources.base import Dataset, Gathered, SourceOptions, refuse_source
 from stackgan_cli.data.sources.labelled import DIGITS, LabelledRecords
 
 LEVELS = 16
@@ -39,3 +40,19 @@ def digits_records(image_size: int) -> LabelledRecords:
     train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
     order = np.concatenate([np.sort(train), np.sort(test)])
     return LabelledRecords(images.reshape(-1, 8, 8)[order], labels[order], len(train), DIGITS, partial(Enlarged, side=image_size))
+
+
+def _gather(options: SourceOptions) -> Gathered:
+    refuse_source(options, "these digits come with scikit-learn")
+    return Gathered(digits_records(options.image_size))
+
+
+DATASET = Dataset(
+    "digits",
+    "the digits that scikit-learn carries, enlarged; nothing to download",
+    _gather,
+    image_size=28,
+    crop="none",
+    preset="sgan-digits",
+    judge="sgan-encoder-digits",
+)

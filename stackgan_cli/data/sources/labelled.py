@@ -16,6 +16,7 @@ import numpy as np
 from stackgan_cli.data.cache import disk_full
 from stackgan_cli.data.journal import FULL
 from stackgan_cli.data.records import Record
+from stackgan_cli.data.sources.base import Gathered, SourceOptions, find_source
 from stackgan_cli.errors import DataError, EnvironmentProblem
 
 DIGITS = tuple("0123456789")
@@ -77,6 +78,18 @@ class LabelledRecords(Sequence[Record]):
 
     def __iter__(self) -> Iterator[Record]:
         return (self[i] for i in range(len(self)))
+
+
+def gathering(
+    name: str, holds: Callable[[Path], bool], obtain: Callable[[Path], Path], read: Callable[[Path], LabelledRecords]
+) -> Callable[[SourceOptions], Gathered]:
+    """How a dataset that torchvision downloads is gathered: from the folder given, from the usual places, or by `obtain`."""
+
+    def gather(options: SourceOptions) -> Gathered:
+        source = options.source or find_source(name, options.workspace, holds)
+        return Gathered(read(source or obtain(options.workspace / "downloads" / name)))
+
+    return gather
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stackgan_cli.data.sources.labelled import DIGITS, LabelledRecords, downloading, folder_with
+from stackgan_cli.data.sources.base import Dataset
+from stackgan_cli.data.sources.labelled import DIGITS, LabelledRecords, downloading, folder_with, gathering
 from stackgan_cli.errors import DataError
 
 FILES = {
@@ -73,3 +74,14 @@ def _read(folder: Path, name: str) -> np.ndarray:
     except (OSError, EOFError, zlib.error, AssertionError, KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
         reason = str(error) or "not what MNIST has there"
         raise DataError(f"cannot be read: {reason}", where=path, hint="download it again") from None
+
+
+DATASET = Dataset(
+    "mnist",
+    "handwritten digits, grey",
+    gathering("mnist", holds_mnist, obtain_mnist, mnist_records),
+    image_size=28,
+    crop="none",
+    preset="sgan-mnist",
+    judge="sgan-encoder-mnist",
+)

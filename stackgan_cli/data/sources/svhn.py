@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stackgan_cli.data.sources.labelled import DIGITS, LabelledRecords, check_published, downloading, folder_with
+from stackgan_cli.data.sources.base import Dataset
+from stackgan_cli.data.sources.labelled import DIGITS, LabelledRecords, check_published, downloading, folder_with, gathering
 from stackgan_cli.errors import EnvironmentProblem
 
 BELOW = ("svhn", "SVHN")
@@ -53,3 +54,14 @@ def obtain_svhn(folder: Path) -> Path:
         for split in SPLITS.values():
             SVHN(folder, split, download=True)
     return folder
+
+
+DATASET = Dataset(
+    "svhn",
+    "house numbers, one digit per image",
+    gathering("svhn", holds_svhn, obtain_svhn, svhn_records),
+    image_size=32,
+    crop="none",
+    preset="sgan-svhn",
+    judge="sgan-encoder-svhn",
+)
