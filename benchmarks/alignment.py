@@ -31,9 +31,9 @@ from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.demo_birds import PALETTE, demo_records
 from stackgan_cli.data.pixels import from_uint8, load_size, reduce_images
 from stackgan_cli.data.prepare import prepare
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.runtime import key_seed
 from stackgan_cli.sampling import Sampler
+from stackgan_cli.workspace import Workspace
 
 TEMPLATE = "a {body} bird with black wings and a short orange beak"
 PROBED = ("wing", "beak")

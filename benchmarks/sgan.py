@@ -26,7 +26,6 @@ import torch
 from alignment import distances
 from PIL import Image
 
-from stackgan_cli.workflows.instruments import JUDGE_SEED
 from stackgan_cli.cli.ui import table
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.data.cache import Cache
@@ -34,9 +33,10 @@ from stackgan_cli.data.labels import read_labels
 from stackgan_cli.data.stores import centre_views
 from stackgan_cli.encoders.extractor import Extractor, open_extractor
 from stackgan_cli.metrics.accuracy import agreement, match_outputs
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.runtime import key_seed
 from stackgan_cli.sampling import Sampler
+from stackgan_cli.workflows.instruments import JUDGE_SEED
+from stackgan_cli.workspace import Workspace
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "full": (),

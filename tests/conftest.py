@@ -11,8 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the programs that tests start t
 import pytest
 import torch
 
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.training import loop
+from stackgan_cli.workspace import Workspace
 
 torch.set_num_threads(1)
 loop.SETTLING_IMAGES = 32  # tiny runs would spend most of their time on the statistics of their averages

@@ -21,6 +21,7 @@ LAYERS = (
     ("encoders",),
     ("registry", "workspace"),
     ("training", "sampling", "metrics", "viz"),
+    ("workflows",),
     ("cli",),
     ("__main__",),
 )

@@ -17,15 +17,15 @@ from picture_files import folder_of, pictures
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from stackgan_cli.workflows.evaluate import Evaluator, Settings
 from test_verbs import Shell
 
 from stackgan_cli.__main__ import main
 from stackgan_cli.cli.ui import Session
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.stores import centre_views
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.runtime import World
+from stackgan_cli.workflows.evaluate import Evaluator, Settings
+from stackgan_cli.workspace import Workspace
 
 EVERYTHING = "fid,fid-64,is,is-64,kid,precision-recall,ms-ssim,vs-similarity,r-precision"
 CLASSIFIER = "features of classifier tiny-classifier-demo"

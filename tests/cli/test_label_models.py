@@ -15,18 +15,16 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from stackgan_cli.workflows.conditions import label_name, label_word, parse_labels
-from stackgan_cli.workflows.sample import fixed_seeds
 from test_verbs import QUICK, Shell, pictures
 from torch import Tensor
 
 from stackgan_cli.__main__ import main
-from stackgan_cli.cli.train import DEFAULT_PRESETS
-from stackgan_cli.config.presets import preset_names
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.sources import DATASETS
 from stackgan_cli.errors import MismatchError, UsageError
 from stackgan_cli.runs import Weights
+from stackgan_cli.workflows.conditions import label_name, label_word, parse_labels
+from stackgan_cli.workflows.sample import fixed_seeds
 from stackgan_cli.workspace import Workspace
 
 ANIMALS = ("cat", "dog", "4", "crab, hermit")

@@ -21,8 +21,8 @@ from stackgan_cli.config.archs import HDGAN, StackGANv1, StackGANv2
 from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.interop.published import assign, kind_of, model_of, read_checkpoint
 from stackgan_cli.runs import Weights
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.sampling import Sampler, render
+from stackgan_cli.workspace import Workspace
 
 SMALL = {"text_dim": 64, "condition_dim": 16, "z_dim": 10}
 LAYOUTS: dict[str, Any] = {

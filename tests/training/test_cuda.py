@@ -11,11 +11,11 @@ from stackgan_cli.config.presets import load_config
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.data.sources import SourceOptions, gather
 from stackgan_cli.runs import Run
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.training import cuda_graphs as graphs
 from stackgan_cli.training.inputs import resolve
 from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import train
+from stackgan_cli.workspace import Workspace
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 GPU = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -11,10 +11,10 @@ from test_loop import finish, job, same
 
 from stackgan_cli.data.prefetch import Prefetcher
 from stackgan_cli.errors import MismatchError
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.runtime import Noise
 from stackgan_cli.training import cuda_graphs as graphs
 from stackgan_cli.training.cuda_graphs import KeptNoise, Recorder
+from stackgan_cli.workspace import Workspace
 
 
 class Rerun:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from test_loop import CPU, NormFree, finish, job, tiny
 
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.training.loop import Trainer
+from stackgan_cli.workspace import Workspace
 
 DRIVER = """
 import sys

@@ -20,11 +20,11 @@ from stackgan_cli.data.prepare import prepare
 from stackgan_cli.errors import DataError, Diverged, MismatchError
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 from stackgan_cli.runs import Run
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.training.inputs import resolve
 from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import Trainer, total_steps, train
 from stackgan_cli.training.optim import MovingAverage, decay_at
+from stackgan_cli.workspace import Workspace
 
 CPU = torch.device("cpu")
 

@@ -20,11 +20,11 @@ from stackgan_cli.data.sources import SourceOptions, gather
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.objectives.inverting import InvertingObjective
 from stackgan_cli.runs import Run, Weights
-from stackgan_cli.workspace import Workspace
 from stackgan_cli.training.inputs import resolve
 from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import train
 from stackgan_cli.training.plan import plan
+from stackgan_cli.workspace import Workspace
 
 CPU = torch.device("cpu")
 
