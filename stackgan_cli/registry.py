@@ -30,7 +30,7 @@ class ArchSpec:
     name: str
     config: type[ModelConfig]
     build: Callable[[Any], dict[str, nn.Module]]
-    objective: Callable[[Any, dict[str, nn.Module]], Objective]
+    objective: Callable[[Any, dict[str, nn.Module]], Objective[Any]]
     paper: str
 
 

@@ -136,7 +136,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-SAME_NUMBERS = ("train.cuda_graphs",)
+SAME_NUMBERS = ("train.cuda_graphs", "train.log_steps")
 """Keys that change no number: a run may be continued with other values of them."""
 
 

@@ -63,8 +63,7 @@ class Worker:
         from stackgan_cli.runtime import StopFlag
         from stackgan_cli.training.inputs import resolve
         from stackgan_cli.training.job import open_job
-        from stackgan_cli.training.loop import Tick as TickReport
-        from stackgan_cli.training.loop import Trainer, train
+        from stackgan_cli.training.loop import Progress, Trainer, train
         from stackgan_cli.viz.tensorboard import Board
 
         config = resolve(config, self.workspace)
@@ -77,16 +76,18 @@ class Worker:
         board = Board(run.folder / "tensorboard", run.status()["step"]) if self.tensorboard and self.world.is_main else None
         with StopFlag() as stop, self.session.progress(f"training {name}", unit="images") as bar:
 
-            def on_tick(trainer: Trainer, tick: TickReport) -> None:
+            def on_log(progress: Progress) -> None:
+                if board is not None:
+                    board.write(progress.step, {**progress.losses, "images_per_second": progress.images_per_second})
+
+            def on_tick(trainer: Trainer, tick: Progress) -> None:
                 losses = "  ".join(f"{key} {value:.3f}" for key, value in tick.losses.items() if "/" not in key)
                 memory = f"  {tick.memory_gib:.1f} GiB" if tick.memory_gib else ""
                 bar.update(tick.step, tick.total_steps, f"{losses}{memory}", rate=tick.images_per_second, left=tick.seconds_left)
                 grids.draw(trainer, tick.step)
-                if board is not None:
-                    board.write(tick.step, {**tick.losses, "images_per_second": tick.images_per_second})
 
             left = None if self.deadline is None else max(self.deadline - time.monotonic(), 1e-3)
-            report = train(job.trainer, run, save_weights=job.save_weights, on_tick=on_tick, stop=stop, stop_after=left)
+            report = train(job.trainer, run, save_weights=job.save_weights, on_log=on_log, on_tick=on_tick, stop=stop, stop_after=left)
         if report.stopped == "signal":
             code = Exit(stop.exit_code or Exit.INTERRUPTED)
             raise UserError(

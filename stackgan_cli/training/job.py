@@ -202,7 +202,7 @@ def _load_encoder(encoder: nn.Module, config: RunConfig, workspace: Workspace) -
 def _recognised(classifier: Classifier, cache: Cache, labels: Labels, config: RunConfig) -> float:
     """Share of a few hundred training images that get their label."""
     rows = cache.rows(config.data.split)[:: max(1, len(cache.rows(config.data.split)) // 500)]
-    needs = Needs(images=(classifier.side,), text=False)
+    needs = Needs(images=(classifier.side,))
     feed = Feed(cache, needs, batch_size=len(rows), rows=rows, whole=config.data.whole, residency="ram")
     found = classifier(feed.images(np.arange(len(rows)))[classifier.side]).argmax(1).numpy()
     return float((found == labels.ids[rows]).mean())

@@ -1,9 +1,10 @@
-"""Optimisers, learning-rate schedules and the exponential moving average of weights."""
+"""Optimizers, learning-rate schedules and the exponential moving average of weights."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,11 @@ from stackgan_cli.config.schema import OptimConfig
 from stackgan_cli.objectives.base import Phase
 
 
-def base_rate(phase: Phase, config: OptimConfig) -> float:
+def base_rate(phase: Phase[Any], config: OptimConfig) -> float:
     """The learning rate of a phase before any decay."""
-    if phase.through_draw or config.lr_discriminator is None:
-        return config.lr
-    return config.lr_discriminator
+    if phase.role == "discriminator" and config.lr_discriminator is not None:
+        return config.lr_discriminator
+    return config.lr
 
 
 def decay_at(epoch: float, config: OptimConfig) -> float:

@@ -189,7 +189,7 @@ def test_wrong_items_are_of_another_class_and_cover_all_of_them() -> None:
 def test_wrong_images_and_text_belong_to_other_classes() -> None:
     cache = fake_cache()
     cache.images[:] = cache.class_ids[:, None, None, None].astype(np.uint8)
-    batch = make_feed(cache, needs=Needs(images=(32,), wrong="image")).batch(0)
+    batch = make_feed(cache, needs=Needs(images=(32,), text=True, wrong="image")).batch(0)
     shown = ((batch.wrong_images[32][:, 0, 0, 0] + 1) * 127.5).round().long()
     assert (shown != batch.class_ids).all()
 
@@ -204,7 +204,7 @@ def test_distinct_classes_and_how_many_there_are() -> None:
 def test_mean_of_captions() -> None:
     cache = fake_cache()
     vectors = np.random.default_rng(1).standard_normal((cache.caption_offsets[-1], 5), dtype=np.float32)
-    feed = Feed(cache, Needs(images=(32,), captions_per_embedding=4), batch_size=8, vectors=vectors)  # type: ignore[arg-type]
+    feed = Feed(cache, Needs(images=(32,), text=True, captions_per_embedding=4), batch_size=8, vectors=vectors)  # type: ignore[arg-type]
     batch = feed.batch(0)
     for text, row in zip(batch.text, batch.rows.tolist(), strict=True):  # type: ignore[arg-type,union-attr]
         own = vectors[cache.caption_offsets[row] : cache.caption_offsets[row + 1]]

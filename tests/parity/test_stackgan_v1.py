@@ -104,7 +104,7 @@ def losses_and_norms(objective: MatchingObjective, draw: MatchingDraw) -> tuple[
             for param in params:
                 param.grad = None
                 param.requires_grad_(name == letter.lower())
-        parts = objective.loss(letter.lower(), draw)
+        parts = objective.phase(letter.lower()).loss(draw)
         parts["total"].backward()
         losses |= {name: value.item() for name, value in parts.items()} | {letter: parts["total"].item()}
         norms[letter] = {f"{letter}.{key}": p.grad.norm().item() for key, p in network.named_parameters() if p.grad is not None}

@@ -139,7 +139,7 @@ def losses_and_norms(objective: StackedObjective, draw: StackedDraw, case: dict[
             for param in network.parameters():
                 param.grad = None
                 param.requires_grad_(any(param is own for own in phase.params))
-        parts = objective.loss(phase.name, draw)
+        parts = objective.phase(phase.name).loss(draw)
         parts["total"].backward()
         if phase.name == "g":
             losses |= {name: value.item() for name, value in parts.items()}
