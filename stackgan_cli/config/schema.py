@@ -34,7 +34,7 @@ class DataConfig(Frozen):
 
 
 class OptimConfig(Frozen):
-    """One optimiser a phase, all of the same kind."""
+    """One optimizer per phase, all of the same kind."""
 
     kind: Literal["adam", "rmsprop"] = "adam"
     lr: Rate = 2e-4

@@ -40,7 +40,7 @@ class MatchingDraw:
 
 
 class MatchingObjective(Objective[MatchingDraw]):
-    """Phases `d` and `g`; shared draw, or with `fresh_noise` the noise drawn anew for `g` (TensorFlow code)."""
+    """Phases `d` and `g`; shared draw, or with `fresh_noise` fresh noise for `g` (TensorFlow code)."""
 
     def __init__(self, config: StackGANv1, networks: Mapping[str, nn.Module]) -> None:
         generator, discriminator = networks["generator"], networks["discriminator"]

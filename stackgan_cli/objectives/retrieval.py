@@ -2,7 +2,7 @@
 
 Reed et al., Learning Deep Representations of Fine-grained Visual Descriptions, CVPR 2016, section 3, as their released code has it.
 
-Scores are plain dot products, without normalisation. The released code divides the sum of the hinge terms by B^2.
+Scores are plain dot products, without normalization. The released code divides the sum of the hinge terms by B^2.
 """
 
 from __future__ import annotations

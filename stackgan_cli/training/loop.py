@@ -23,12 +23,12 @@ from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.prefetch import Prefetcher
 from stackgan_cli.errors import Diverged
 from stackgan_cli.objectives import base
-from stackgan_cli.objectives.base import Batch, Objective, Phase, Turn, objective_at
+from stackgan_cli.objectives.base import Batch, Objective, Turn, objective_at
 from stackgan_cli.runs import Run
 from stackgan_cli.runtime import Noise, Precision, StopFlag, World, reseed
 from stackgan_cli.training.cuda_graphs import MOST_TURNS, Recorder
 from stackgan_cli.training.meters import Meters
-from stackgan_cli.training.optim import MovingAverage, base_rate, decay_at, make_optimizer
+from stackgan_cli.training.optim import Player, decay_at
 
 SETTLING_IMAGES = 256
 """Images of which the BatchNorm statistics of averaged weights are taken."""
@@ -72,38 +72,8 @@ class TrainReport:
     """`finished`, `stop-after` or `signal`."""
 
 
-class Player:
-    """The parameters of a phase with their optimizer and, perhaps, the average of its generator."""
-
-    def __init__(self, phase: Phase[Any], config: TrainConfig) -> None:
-        self.config, self.ema = config.optim, phase.ema
-        self.params = phase.params
-        self.base_rate = base_rate(phase, config.optim)
-        self.reset_optimizer()
-        self.average = MovingAverage(phase.ema, config.ema) if phase.ema is not None and config.ema > 0 else None
-        self.settled = -1  # the step of its average's BatchNorm statistics
-
-    def reset_optimizer(self) -> None:
-        """Replace the optimizer by a new one."""
-        self.rate = self.base_rate
-        self.optimizer = make_optimizer(self.params, self.config, self.rate)
-
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate."""
-        if rate != self.rate:
-            self.rate = rate
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
-
-    def load_optimizer(self, state: Mapping[str, Any]) -> None:
-        """Continue with the moments of `state`, which may come from another kind of device."""
-        own = [{key: group[key] for key in ("lr", "capturable")} for group in self.optimizer.param_groups]
-        groups = [saved | mine for saved, mine in zip(state["param_groups"], own, strict=True)]
-        self.optimizer.load_state_dict({**state, "param_groups": groups})
-
-
 class Held:
-    """The batches and draws of a step, each from its first turn to its last, so that as few as possible are there at a time."""
+    """The batches and draws of a step, each from its first turn to its last, so that no more are in memory than are needed."""
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         self.turns = turns
@@ -192,7 +162,7 @@ class Trainer:
         """The losses of (a slice of) a turn, after its gradients and, with the last slice, the step of its player."""
         turn = held.turns[index]
         key = (turn.batch, turn.draw)
-        if self.config.accumulate > 1:  # whose purpose is that no more than one slice is there at a time
+        if self.config.accumulate > 1:  # which is there to save memory: one slice at a time
             draw = self._draw(objective, held.turns, turn, self._batch(turn, slice_), slice_, recorder)
         else:
             if turn.batch not in held.batches:

@@ -123,7 +123,7 @@ def test_curves_by_chart() -> None:
     assert {title: [one.name for one in series] for title, series in charts.items()} == {
         "Losses": ["d", "g"],
         "Parts of g": ["kl", "adv"],
-        "Speed": ["images a second"],
+        "Speed": ["images per second"],
     }
     assert charts["Losses"][1].xs == charts["Losses"][1].ys == (1, 2)
     assert list(charts)[-1] == "Speed"
