@@ -3,7 +3,7 @@
     runs/NAME/  config.yaml  environment.json  log.jsonl  metrics.jsonl  samples/  weights/  state/
 
 Weights are safetensors, complete, with the resolved configuration in their metadata: enough to sample from. State is what else a
-resumed training needs (live networks, optimisers, averages, step, memory); it loads with `weights_only=True`.
+resumed training needs (live networks, optimizers, averages, step, memory); it loads with `weights_only=True`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-SAME_NUMBERS = ("train.cuda_graphs",)
+SAME_NUMBERS = ("train.cuda_graphs", "train.log_steps")
 """Keys that change no number: a run may be continued with other values of them."""
 
 

@@ -34,7 +34,7 @@ class DataConfig(Frozen):
 
 
 class OptimConfig(Frozen):
-    """One optimiser a phase, all of the same kind."""
+    """One optimizer per phase, all of the same kind."""
 
     kind: Literal["adam", "rmsprop"] = "adam"
     lr: Rate = 2e-4
@@ -71,7 +71,10 @@ class TrainConfig(Frozen):
     """Steps between two resets of the trained generator to its average (StackGAN-v2's released code: 2000, by accident); None: never."""
     seed: int = 0
     tick_steps: PositiveInt = 100
-    """Steps between two lines of the log, sample grids and resumable states."""
+    """Steps between two sample grids and resumable states."""
+    log_steps: PositiveInt | None = None
+    """Steps between two lines of the log; every tick has one too. None chooses a number that gives a whole run about 200 lines, or one
+    at every tick where that is more. A run may be continued with another number."""
     weights_every: PositiveInt = 10
     """Ticks between two weights files; the last one is always written."""
     keep_weights: PositiveInt = 5

@@ -12,8 +12,8 @@ from torch import Tensor
 class Needs:
     """What the feed must put into a batch. `images` are side lengths in pixels."""
 
-    images: tuple[int, ...] = (64,)
-    text: bool = True
+    images: tuple[int, ...] = ()
+    text: bool = False
     captions_per_embedding: int = 1
     """The embedding of an item is the mean over this many of its captions, drawn without replacement."""
     wrong: Literal["none", "text", "image", "batch"] = "none"

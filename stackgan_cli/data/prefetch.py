@@ -9,9 +9,12 @@ import torch
 from stackgan_cli.data.batch import Batch
 from stackgan_cli.data.feed import Feed
 
+MOST_AHEAD = 8
+"""Batches that may wait; of a step with more of them, the others are made when they are asked for."""
+
 
 class Prefetcher:
-    """Gives what `feed.batch` gives; whatever was asked for in a step is made for the next one meanwhile."""
+    """Gives what `feed.batch` gives, and keeps none of it; what was asked for in a step is made for the next one meanwhile."""
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
@@ -22,8 +25,10 @@ class Prefetcher:
 
     def batch(self, step: int, batch: int, part: int, parts: int) -> Batch:
         found = self._ask(step, batch, part, parts)
+        del self._coming[step, batch, part, parts]
         self._coming = {key: future for key, future in self._coming.items() if key[0] >= step}
-        self._ask(step + 1, batch, part, parts)
+        if len(self._coming) < MOST_AHEAD:
+            self._ask(step + 1, batch, part, parts)
         return found.result()
 
     def _ask(self, *key: int) -> Future[Batch]:

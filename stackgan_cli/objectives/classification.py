@@ -20,15 +20,15 @@ class ClassificationDraw:
     labels: Tensor
 
 
-class ClassificationObjective(Objective):
+class ClassificationObjective(Objective[ClassificationDraw]):
     """One phase, `classifier`; its average is kept where the configuration asks for one."""
 
     def __init__(self, config: ClassifierConfig, networks: Mapping[str, nn.Module]) -> None:
         self.side = config.resolution
         self.classifier = networks["classifier"]
         self.modules = {"classifier": self.classifier}
-        self.phases = (Phase("classifier", (self.classifier,), through_draw=True, ema=self.classifier),)
-        self.needs = Needs(images=(self.side,), text=False, labels=True)
+        self.phases = (Phase("classifier", "encoder", (self.classifier,), self._loss, ema=self.classifier),)
+        self.needs = Needs(images=(self.side,), labels=True)
 
     def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
         return (Turn("classifier"),)
@@ -37,6 +37,6 @@ class ClassificationObjective(Objective):
         assert batch.labels is not None
         return ClassificationDraw(self.classifier(batch.images[self.side]).float(), batch.labels)
 
-    def loss(self, phase: str, draw: ClassificationDraw) -> dict[str, Tensor]:
+    def _loss(self, draw: ClassificationDraw) -> dict[str, Tensor]:
         accuracy = (draw.logits.detach().argmax(1) == draw.labels).float().mean()
         return {"total": F.cross_entropy(draw.logits, draw.labels), "accuracy": accuracy}

@@ -14,8 +14,9 @@ discriminator of classes says real by the log-sum-exp of its logits (Salimans et
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from stackgan_cli.config.archs import SGAN
 from stackgan_cli.models.sgan import Discriminator, StackGenerator, encoder_of
-from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
+from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Stage, Turn
 from stackgan_cli.objectives.terms import bce_fake, bce_real
 
 
@@ -39,7 +40,7 @@ class StackDraw:
     noise: dict[int, Tensor]
 
 
-class Game(Objective):
+class Game(Objective[StackDraw]):
     """Phases `d` and `g` on some levels of the stack, alone (`joint` false) or fed by one another."""
 
     def __init__(self, config: SGAN, networks: Mapping[str, nn.Module], levels: tuple[int, ...], joint: bool) -> None:
@@ -54,10 +55,10 @@ class Game(Objective):
             self.discriminators[i] = discriminator
         self.modules = dict(networks)
         self.phases = (
-            Phase("d", tuple(self.discriminators.values())),
-            Phase("g", (generator,), through_draw=True, ema=generator),
+            Phase("d", "discriminator", tuple(self.discriminators.values()), partial(self._over_levels, self._discriminator_loss)),
+            Phase("g", "generator", (generator,), partial(self._over_levels, self._generator_loss), ema=generator),
         )
-        self.needs = Needs(images=(config.resolution,), text=False, labels=True)
+        self.needs = Needs(images=(config.resolution,), labels=True)
         self.names = dict(zip(generator.z_dims, pairwise(config.chain), strict=True))
         """Level to (what it starts from, what it makes)."""
 
@@ -97,8 +98,8 @@ class Game(Objective):
             lower = level
         return found | {"label": self.generator.condition(batch.labels)}
 
-    def loss(self, phase: str, draw: StackDraw) -> dict[str, Tensor]:
-        level_loss = self._discriminator_loss if phase == "d" else self._generator_loss
+    def _over_levels(self, level_loss: Callable[[int, StackDraw], tuple[Tensor, dict[str, Tensor]]], draw: StackDraw) -> dict[str, Tensor]:
+        """The sum of a loss over the levels in play, and its parts by level."""
         parts: dict[str, Tensor] = {}
         totals = []
         for i in self.levels:
@@ -142,33 +143,22 @@ class Game(Objective):
         return F.mse_loss(self.encoder.between(draw.made[i], lower, upper).float(), draw.above[i].float())
 
 
-class InvertingObjective(Objective):
-    """The whole run: the stages of `config.schedule`. Asked itself, it answers for the first of them."""
+class InvertingObjective(Game):
+    """The joint game of all levels, and the stages of a run that `config.schedule` asks for."""
 
     def __init__(self, config: SGAN, networks: Mapping[str, nn.Module]) -> None:
         depth, alone = len(config.z_dims), config.independent_steps
         every = tuple(reversed(range(depth)))
-        groups = [(i,) for i in range(depth)] if config.schedule == "sequential" and depth > 1 else [every]
-        first = Game(config, networks, every, True)
-        self.games: list[Game] = [first]
-        """The games of the run; the last one goes on to its end."""
+        super().__init__(config, networks, every, joint=True)
+        self._stages: tuple[Stage, ...] = (Stage(self, None),)
         if depth > 1 and alone != 0:
-            self.games = [Game(config, networks, levels, False) for levels in groups]
-            self.games += [first] if alone is not None else []
-        self.each = alone
-        self.modules, self.phases, self.needs = first.modules, first.phases, first.needs
+            groups = [(i,) for i in range(depth)] if config.schedule == "sequential" else [every]
+            independent = [Stage(Game(config, networks, levels, joint=False), alone) for levels in groups]
+            self._stages = (*independent, *self._stages)
 
-    def at(self, step: int) -> Game:
-        return self.games[min(step // self.each, len(self.games) - 1)] if self.each else self.games[0]
-
-    def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
-        return self.at(step).turns(step, memory)
-
-    def draw(self, batch: Batch, noise: Noise) -> StackDraw:
-        return self.games[0].draw(batch, noise)
-
-    def loss(self, phase: str, draw: StackDraw) -> dict[str, Tensor]:
-        return self.games[0].loss(phase, draw)
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return self._stages
 
 
 def strength(logits: Tensor) -> Tensor:

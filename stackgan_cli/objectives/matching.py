@@ -39,8 +39,8 @@ class MatchingDraw:
     condition: Tensor | None
 
 
-class MatchingObjective(Objective):
-    """Phases `d` and `g`; shared draw, or with `fresh_noise` the noise drawn anew for `g` (TensorFlow code)."""
+class MatchingObjective(Objective[MatchingDraw]):
+    """Phases `d` and `g`; shared draw, or with `fresh_noise` fresh noise for `g` (TensorFlow code)."""
 
     def __init__(self, config: StackGANv1, networks: Mapping[str, nn.Module]) -> None:
         generator, discriminator = networks["generator"], networks["discriminator"]
@@ -48,8 +48,8 @@ class MatchingObjective(Objective):
         self.config, self.generator, self.discriminator = config, generator, discriminator
         self.modules = {"generator": generator, "discriminator": discriminator}
         self.phases = (
-            Phase("d", (discriminator,)),
-            Phase("g", generator.trained_modules(), through_draw=True, ema=generator),
+            Phase("d", "discriminator", (discriminator,), self._discriminator_loss),
+            Phase("g", "generator", generator.trained_modules(), self._generator_loss, ema=generator),
         )
         self.needs = Needs(
             images=(config.resolution,),
@@ -73,9 +73,6 @@ class MatchingObjective(Objective):
         output = self.generator(batch.text, self.generator.draw_noise(batch.size, noise))
         condition = output.mu if self.discriminator.conditions_on_mu else batch.text
         return MatchingDraw(batch, output, None if condition is None else condition.detach())
-
-    def loss(self, phase: str, draw: MatchingDraw) -> dict[str, Tensor]:
-        return self._discriminator_loss(draw) if phase == "d" else self._generator_loss(draw)
 
     def _discriminator_loss(self, draw: MatchingDraw) -> dict[str, Tensor]:
         d, side = self.discriminator, self.config.resolution

@@ -2,7 +2,7 @@
 
 Reed et al., Learning Deep Representations of Fine-grained Visual Descriptions, CVPR 2016, section 3, as their released code has it.
 
-Scores are plain dot products, without normalisation. The released code divides the sum of the hinge terms by B^2.
+Scores are plain dot products, without normalization. The released code divides the sum of the hinge terms by B^2.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class RetrievalDraw:
     text_features: Tensor
 
 
-class RetrievalObjective(Objective):
+class RetrievalObjective(Objective[RetrievalDraw]):
     """One phase, `sje`: the text encoder, and the image encoder where it is trained."""
 
     def __init__(self, config: CharCNNRNNConfig, networks: Mapping[str, nn.Module]) -> None:
@@ -69,9 +69,9 @@ class RetrievalObjective(Objective):
         self.modules = {"text_encoder": self.text_encoder, "image_encoder": self.image_encoder}
         trained = not isinstance(self.image_encoder, FrozenGoogLeNet | StoredFeatures)
         players = (self.text_encoder, self.image_encoder) if trained else (self.text_encoder,)
-        self.phases = (Phase("sje", players, through_draw=True),)
+        self.phases = (Phase("sje", "encoder", players, self._loss),)
         stored = isinstance(self.image_encoder, StoredFeatures)
-        self.needs = Needs(images=() if stored else (config.image_resolution,), text=False, characters=True, distinct_classes=True)
+        self.needs = Needs(images=() if stored else (config.image_resolution,), characters=True, distinct_classes=True)
 
     def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
         return (Turn("sje"),)
@@ -87,7 +87,7 @@ class RetrievalObjective(Objective):
             image_features = self.image_encoder(batch.images[self.config.image_resolution])
         return RetrievalDraw(image_features, self.text_encoder(batch.characters))
 
-    def loss(self, phase: str, draw: RetrievalDraw) -> dict[str, Tensor]:
+    def _loss(self, draw: RetrievalDraw) -> dict[str, Tensor]:
         return joint_embedding_loss(draw.image_features, draw.text_features, margin=self.config.margin, symmetric=self.config.symmetric)
 
 

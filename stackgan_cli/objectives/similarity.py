@@ -41,7 +41,7 @@ class SimilarityDraw:
     class_ids: Tensor
 
 
-class SimilarityObjective(Objective):
+class SimilarityObjective(Objective[SimilarityDraw]):
     """One phase, `vs`: the two linear maps. The extractor is fixed."""
 
     def __init__(self, config: VSSimilarityConfig, networks: Mapping[str, nn.Module]) -> None:
@@ -49,7 +49,7 @@ class SimilarityObjective(Objective):
         assert isinstance(network, VSSimilarity)
         self.config, self.network = config, network
         self.modules = {"similarity": network}
-        self.phases = (Phase("vs", (network.linear_img, network.linear_sent), through_draw=True),)
+        self.phases = (Phase("vs", "encoder", (network.linear_img, network.linear_sent), self._loss),)
         self.needs = Needs(images=(config.resolution,), text=True)
 
     def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
@@ -60,7 +60,7 @@ class SimilarityObjective(Objective):
         images = self.network.image_vectors(batch.images[self.config.resolution])
         return SimilarityDraw(images, self.network.text_vectors(batch.text), batch.class_ids)
 
-    def loss(self, phase: str, draw: SimilarityDraw) -> dict[str, Tensor]:
+    def _loss(self, draw: SimilarityDraw) -> dict[str, Tensor]:
         return similarity_loss(draw.image_vectors, draw.text_vectors, draw.class_ids, margin=self.config.margin)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -30,7 +31,7 @@ class StackedDraw:
     condition: Tensor | None
 
 
-class StackedObjective(Objective):
+class StackedObjective(Objective[StackedDraw]):
     """Phases `d64`, `d128`, ... and `g`; all share one draw."""
 
     def __init__(self, config: StackedConfig, networks: Mapping[str, nn.Module]) -> None:
@@ -44,8 +45,11 @@ class StackedObjective(Objective):
             self.discriminators[name] = discriminator
         self.modules = dict(networks)
         self.phases = (
-            *(Phase(f"d{name}", (discriminator,)) for name, discriminator in self.discriminators.items()),
-            Phase("g", generator.trained_modules(), through_draw=True, ema=generator),
+            *(
+                Phase(f"d{name}", "discriminator", (discriminator,), partial(self._discriminator_loss, name))
+                for name, discriminator in self.discriminators.items()
+            ),
+            Phase("g", "generator", generator.trained_modules(), self._generator_loss, ema=generator),
         )
         self.needs = Needs(
             images=tuple(sorted(set(config.sides))),
@@ -65,9 +69,6 @@ class StackedObjective(Objective):
         output = self.generator(given, self.generator.draw_noise(batch.size, noise))
         condition = {"mean": output.mu, "sample": output.c, "text": batch.text}[self.config.discriminator_sees]
         return StackedDraw(batch, output, condition)
-
-    def loss(self, phase: str, draw: StackedDraw) -> dict[str, Tensor]:
-        return self._generator_loss(draw) if phase == "g" else self._discriminator_loss(phase.removeprefix("d"), draw)
 
     def _judged(self, draw: StackedDraw, name: str) -> tuple[Tensor, int]:
         """The generated images that discriminator `name` judges, and their side."""

@@ -51,9 +51,9 @@ def kl_standard_normal(mu: Tensor, logvar: Tensor, reduction: Literal["mean", "s
 
 
 def color_consistency(fine: Tensor, coarse: Tensor, norm: Literal["released", "paper"] = "released") -> Tensor:
-    """How far the colours of images (B, 3, S, S) are from those of the next lower scale (B, 3, S', S') (Eq. 13, lambda 1 and 5).
+    """How far the colors of images (B, 3, S, S) are from those of the next lower scale (B, 3, S', S') (Eq. 13, lambda 1 and 5).
 
-    Colours are the mean and the (biased) covariance over an image's pixels. `paper`: squared norms, averaged over the batch;
+    Colors are the mean and the (biased) covariance over an image's pixels. `paper`: squared norms, averaged over the batch;
     `released`: means over the elements as well (1/3 and 1/9 of the norms), and the lower scale is a target that gets no gradient.
     """
     mean, covariance = _colors(fine)
@@ -67,8 +67,8 @@ def color_consistency(fine: Tensor, coarse: Tensor, norm: Literal["released", "p
 def _colors(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (B, 3) and covariance (B, 3, 3) over the pixels."""
     pixels = images.float().flatten(2)
-    centred = pixels - pixels.mean(2, keepdim=True)
-    return pixels.mean(2), centred @ centred.transpose(1, 2) / pixels.shape[2]
+    centered = pixels - pixels.mean(2, keepdim=True)
+    return pixels.mean(2), centered @ centered.transpose(1, 2) / pixels.shape[2]
 
 
 def reconstruction(fine: Tensor, coarse: Tensor) -> Tensor:

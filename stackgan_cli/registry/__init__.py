@@ -35,7 +35,7 @@ class ArchSpec:
     config: type[ModelConfig]
     build: Callable[[Any], dict[str, nn.Module]]
     """Configuration to networks by name (`generator`, `discriminator`, ...), with random weights."""
-    objective: Callable[[Any, dict[str, nn.Module]], Objective]
+    objective: Callable[[Any, dict[str, nn.Module]], Objective[Any]]
     """Configuration and networks to the game that trains them."""
     paper: str
     requirements: Callable[[Any], Requirements] = starting.of_images

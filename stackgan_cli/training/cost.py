@@ -57,8 +57,8 @@ def meta_batch(needs: Needs, size: int, text_dim: int) -> Batch:
     )
 
 
-def run_meta_step(objective: Objective, config: RunConfig) -> None:
-    """All turns of the first step, forwards and backwards, as the loop makes them."""
+def run_meta_step(objective: Objective[Any], config: RunConfig) -> None:
+    """All turns of the first step, forwards and backwards, as the loop makes them (draws are kept: here they take no memory)."""
     size = config.train.batch_size // config.train.accumulate
     batch = meta_batch(objective.needs, size, getattr(config.model, "text_dim", 1))
     turns = objective.turns(0, {})
@@ -78,7 +78,7 @@ def run_meta_step(objective: Objective, config: RunConfig) -> None:
             with torch.set_grad_enabled(bool(through)):
                 draws[key] = objective.draw(batch, _MetaNoise())
         only({turn.phase})
-        objective.loss(turn.phase, draws[key])["total"].backward()
+        phases[turn.phase].loss(draws[key])["total"].backward()
 
 
 def estimate(config: RunConfig) -> Estimate:
@@ -86,7 +86,7 @@ def estimate(config: RunConfig) -> Estimate:
     spec = registry.find(config.model.arch)
     with torch.device("meta"):
         networks = spec.build(config.model)
-        objective = spec.objective(config.model, networks)
+        objective = spec.objective(config.model, networks).stages[0].objective
     saved: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

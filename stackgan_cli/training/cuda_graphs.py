@@ -19,7 +19,10 @@ from torch import Tensor
 from stackgan_cli.objectives.base import Batch, Noise
 
 WARM_UP = 3
-"""Steps that run as they are before any is recorded: libraries set themselves up, optimisers make their state."""
+"""Steps that run as they are before any is recorded: libraries set themselves up, optimizers make their state."""
+
+MOST_TURNS = 20
+"""Turns of a step that may be recorded: recordings keep the batch and the draw of every turn, which a plain step drops after use."""
 
 MOST_GAMES = 8
 """Games (who moves, and in which order) of a run that are recorded; after more changes none is: recording takes as long as many steps."""

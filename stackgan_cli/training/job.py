@@ -78,6 +78,7 @@ def open_job(inputs: ResolvedInputs, run: Run, *, device: torch.device, world: W
             labels=None if inputs.labels is None else inputs.labels.ids,
         ),
         batch_size=config.train.batch_size,
+        batches_per_step=objective.batches_per_step,
         rows=inputs.trained_rows,
         device=device,
         seed=config.train.seed,

@@ -1,13 +1,14 @@
 """The one training loop. It names no architecture: a step is the turns of an objective (objectives/base.py).
 
 Everything random is keyed by (seed, step, batch, draw), so a run that is killed at any moment continues from its last state to the
-same bits. Nothing inside a step reads a value off the device; a tick does, once.
+same bits. Nothing inside a step reads a value off the device; a line of the log does, once.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,20 +23,24 @@ from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.prefetch import Prefetcher
 from stackgan_cli.errors import Diverged
 from stackgan_cli.objectives import base
-from stackgan_cli.objectives.base import Batch, Objective, Phase, Turn
+from stackgan_cli.objectives.base import Batch, Objective, Turn, objective_at
 from stackgan_cli.runs import Run
 from stackgan_cli.runtime import Noise, Precision, StopFlag, World, reseed
-from stackgan_cli.training.cuda_graphs import Recorder
+from stackgan_cli.training.cuda_graphs import MOST_TURNS, Recorder
 from stackgan_cli.training.meters import Meters
-from stackgan_cli.training.optim import MovingAverage, base_rate, decay_at, make_optimizer
+from stackgan_cli.training.optim import Player, decay_at
 
 SETTLING_IMAGES = 256
 """Images of which the BatchNorm statistics of averaged weights are taken."""
 
 
+CURVE_POINTS = 200
+"""Lines of the log that a run has at least, as far as it has so many steps, unless `train.log_steps` says otherwise."""
+
+
 @dataclass(frozen=True)
-class Tick:
-    """What is known every `train.tick_steps` steps."""
+class Progress:
+    """Where a training stands; `losses` and `images_per_second` are means since the line of the log before."""
 
     step: int
     total_steps: int
@@ -67,41 +72,33 @@ class TrainReport:
     """`finished`, `stop-after` or `signal`."""
 
 
-class Player:
-    """A phase with its optimiser and, perhaps, the average of its generator."""
+class Held:
+    """The batches and draws of a step, each from its first turn to its last, so that no more are in memory than are needed."""
 
-    def __init__(self, phase: Phase, config: TrainConfig) -> None:
-        self.phase, self.config = phase, config.optim
-        self.params = phase.params
-        self.base_rate = base_rate(phase, config.optim)
-        self.start_anew()
-        self.average = MovingAverage(phase.ema, config.ema) if phase.ema is not None and config.ema > 0 else None
-        self.settled = -1  # the step of its average's BatchNorm statistics
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self.turns = turns
+        self.batches: dict[int, Batch] = {}
+        self.draws: dict[tuple[int, int], Any] = {}
+        self._last_of_batch = {turn.batch: index for index, turn in enumerate(turns)}
+        self._last_of_draw = {(turn.batch, turn.draw): index for index, turn in enumerate(turns)}
 
-    def start_anew(self) -> None:
-        """A new optimiser."""
-        self.rate = self.base_rate
-        self.optimizer = make_optimizer(self.params, self.config, self.rate)
-
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate."""
-        if rate != self.rate:
-            self.rate = rate
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
-
-    def load_optimizer(self, state: Mapping[str, Any]) -> None:
-        """Continue with the moments of `state`, which may come from another kind of device."""
-        own = [{key: group[key] for key in ("lr", "capturable")} for group in self.optimizer.param_groups]
-        groups = [saved | mine for saved, mine in zip(state["param_groups"], own, strict=True)]
-        self.optimizer.load_state_dict({**state, "param_groups": groups})
+    def drop(self, index: int) -> None:
+        """Forget what no turn after turn `index` uses."""
+        turn = self.turns[index]
+        if self._last_of_draw[turn.batch, turn.draw] == index:
+            self.draws.pop((turn.batch, turn.draw), None)
+        if self._last_of_batch[turn.batch] == index:
+            self.batches.pop(turn.batch, None)
 
 
 class Trainer:
     """Networks, players and randomness of one run: everything between two ticks."""
 
-    def __init__(self, objective: Objective, feed: Feed, config: TrainConfig, *, device: torch.device, world: World | None = None) -> None:
+    def __init__(
+        self, objective: Objective[Any], feed: Feed, config: TrainConfig, *, device: torch.device, world: World | None = None
+    ) -> None:
         self.objective, self.feed, self.config, self.device = objective, feed, config, device
+        self.stages = objective.stages
         self.world = world or World()
         self.precision = Precision.pick(config.precision, device)
         for module in objective.modules.values():
@@ -118,58 +115,77 @@ class Trainer:
         self.recorder = Recorder() if on_gpu and config.cuda_graphs == "auto" and whole else None
         self.meters = Meters()
         self.memory: dict[str, float] = {}
-        self.step = 0
+        self.step = self.batches_used = 0
 
     # -- one step -----------------------------------------------------------------------------------------------------------
 
     def run_step(self) -> None:
-        """One optimisation step: all turns of the objective."""
+        """One optimization step: all turns of the objective."""
         objective = self._enter(self.step)
-        step, turns, parts = self.step, objective.turns(self.step, self.memory), self.config.accumulate
-        if self.recorder:
-            self.recorder.begin((id(objective), turns))
+        turns = objective.turns(self.step, self.memory)
+        recorder = self.recorder if len(turns) <= MOST_TURNS else None
+        if recorder:
+            recorder.begin((id(objective), turns))
         remembers = type(objective).remember is not Objective.remember
-        drawn: dict[tuple[int, int], Any] = {}
+        moves = Counter(turn.phase for turn in turns)
         seen: dict[str, Any] = {}
+        held = Held(turns)
         for index, turn in enumerate(turns):
-            player, key = self.players[turn.phase], (turn.batch, turn.draw)
+            player = self.players[turn.phase]
             player.set_rate(player.base_rate * decay_at(self.epoch, self.config.optim))
-            for slice_ in range(parts):
-                draw = drawn.get(key)
-                if draw is None:
-                    draw = self._draw(objective, turns, turn, slice_)
-                    if parts == 1:
-                        drawn[key] = draw
-                reseed(self.config.seed, "loss", step, index, self._part(slice_))
-                learn = partial(self._learn, objective, turn, draw, slice_ == parts - 1)
-                losses = self.recorder.run(index, learn) if self.recorder else learn()
+            for slice_ in range(self.config.accumulate):
+                losses = self._take_turn(objective, held, index, slice_, recorder)
                 labelled = {turn.phase if name == "total" else f"{turn.phase}/{name}": value for name, value in losses.items()}
                 self.meters.add(labelled)
                 if remembers:
-                    seen |= {label: seen.get(label, 0.0) + value.detach() / parts for label, value in labelled.items()}
-            if player.average is not None and self.config.ema_snap_every is not None and (step + 1) % self.config.ema_snap_every == 0:
+                    share = self.config.accumulate * moves[turn.phase]
+                    seen |= {label: seen.get(label, 0.0) + value.detach() / share for label, value in labelled.items()}
+            held.drop(index)
+            snaps = self.config.ema_snap_every
+            if player.average is not None and snaps is not None and (self.step + 1) % snaps == 0:
                 player.average.snap()
         if remembers:
-            self.memory.update(objective.remember(step, self.world.mean(seen)) or {})
+            self.memory.update(objective.remember(self.step, self.world.mean(seen)) or {})
         self.step += 1
+        self.batches_used += len({turn.batch for turn in turns})
 
-    def _enter(self, step: int) -> Objective:
-        """The game of `step`. A new stage of a run starts with new optimisers and without memory."""
-        objective = self.objective.at(step)
-        if step and self.objective.at(step - 1) is not objective:
+    def _enter(self, step: int) -> Objective[Any]:
+        """The game of `step`. A new stage of a run starts with new optimizers and without memory."""
+        objective = objective_at(self.stages, step)
+        if step and objective_at(self.stages, step - 1) is not objective:
             self.memory.clear()
             for player in self.players.values():
-                player.start_anew()
+                player.reset_optimizer()
         return objective
 
-    def _draw(self, objective: Objective, turns: Sequence[Turn], turn: Turn, slice_: int) -> Any:
+    def _take_turn(self, objective: Objective[Any], held: Held, index: int, slice_: int, recorder: Recorder | None) -> dict[str, Tensor]:
+        """The losses of (a slice of) a turn, after its gradients and, with the last slice, the step of its player."""
+        turn = held.turns[index]
+        key = (turn.batch, turn.draw)
+        if self.config.accumulate > 1:  # which is there to save memory: one slice at a time
+            draw = self._draw(objective, held.turns, turn, self._batch(turn, slice_), slice_, recorder)
+        else:
+            if turn.batch not in held.batches:
+                held.batches[turn.batch] = self._batch(turn, slice_)
+            if key not in held.draws:
+                held.draws[key] = self._draw(objective, held.turns, turn, held.batches[turn.batch], slice_, recorder)
+            draw = held.draws[key]
+        reseed(self.config.seed, "loss", self.step, index, self._part(slice_))
+        learn = partial(self._learn, objective, turn, draw, slice_ == self.config.accumulate - 1)
+        return recorder.run(index, learn) if recorder else learn()
+
+    def _batch(self, turn: Turn, slice_: int) -> Batch:
+        return self.batches.batch(self.step, turn.batch, self._part(slice_), self.world.size * self.config.accumulate)
+
+    def _draw(
+        self, objective: Objective[Any], turns: Sequence[Turn], turn: Turn, batch: Batch, slice_: int, recorder: Recorder | None
+    ) -> Any:
         """The forward passes that `turn` and those that share its draw build on."""
         part, parts = self._part(slice_), self.world.size * self.config.accumulate
-        batch = self.batches.batch(self.step, turn.batch, part, parts)
         noise = Noise(self.config.seed, "noise", self.step, turn.batch, turn.draw, device=self.device, part=part, parts=parts)
         reseed(self.config.seed, "draw", self.step, turn.batch, turn.draw, part)
         learners = [other for other in turns if (other.batch, other.draw) == (turn.batch, turn.draw)]
-        through = [other for other in learners if self.players[other.phase].phase.through_draw]
+        through = [other for other in learners if objective.phase(other.phase).through_draw]
 
         def forward(batch: Batch, noise: base.Noise) -> Any:
             self._only_trainable(through)
@@ -177,21 +193,24 @@ class Trainer:
                 return objective.draw(batch, noise)
 
         key = ("draw", turn.batch, turn.draw)
-        return self.recorder.draw(key, forward, batch, noise) if self.recorder else forward(batch, noise)
+        return recorder.draw(key, forward, batch, noise) if recorder else forward(batch, noise)
 
-    def _learn(self, objective: Objective, turn: Turn, draw: Any, last: bool) -> dict[str, Tensor]:
+    def _learn(self, objective: Objective[Any], turn: Turn, draw: Any, last: bool) -> dict[str, Tensor]:
         """The loss of a turn on (a slice of) its batch, its gradients and, after the last slice, the step of its player."""
-        player = self.players[turn.phase]
+        phase, player = objective.phase(turn.phase), self.players[turn.phase]
         self._only_trainable([turn])
         with self.precision(self.device):
-            losses = objective.loss(turn.phase, draw)
+            losses = phase.loss(draw)
         (losses["total"] / self.config.accumulate).backward()
         if last:
             self.world.average_gradients(player.params)
-            if player.phase.before_step is not None:
-                player.phase.before_step()
+            if phase.before_step is not None:
+                phase.before_step()
             player.optimizer.step()
             player.optimizer.zero_grad(set_to_none=True)
+            if phase.after_step is not None:
+                with torch.no_grad():
+                    phase.after_step()
             if player.average is not None:
                 player.average.update()
         return losses
@@ -212,7 +231,7 @@ class Trainer:
 
     @property
     def epoch(self) -> float:
-        return self.step * self.feed.batch_size / len(self.feed)
+        return self.batches_used * self.feed.batch_size / len(self.feed)
 
     # -- state --------------------------------------------------------------------------------------------------------------
 
@@ -220,6 +239,7 @@ class Trainer:
         """Everything that continues this training bit for bit."""
         return {
             "step": self.step,
+            "batches": self.batches_used,
             "memory": self.memory,
             "modules": {name: module.state_dict() for name, module in self.objective.modules.items()},
             "optimizers": {name: player.optimizer.state_dict() for name, player in self.players.items()},
@@ -234,6 +254,7 @@ class Trainer:
             if player.average:
                 player.average.module.load_state_dict(state["averages"][name])
         self.step, self.memory = state["step"], dict(state["memory"])
+        self.batches_used = state.get("batches", self.step)  # states of earlier versions: a batch per step
         if self.recorder:
             self.recorder.clear()
 
@@ -241,7 +262,7 @@ class Trainer:
         """The module to sample from and to save: its average where one is kept, with BatchNorm statistics of its own."""
         module = self.objective.modules[name]
         for player in self.players.values():
-            if player.average is not None and player.phase.ema is module:
+            if player.average is not None and player.ema is module:
                 if player.settled != self.step:
                     player.average.settle(self._draw_some)
                     player.settled = self.step
@@ -250,8 +271,8 @@ class Trainer:
 
     @torch.no_grad()
     def _draw_some(self) -> None:
-        """Draw from the first batches of the set: always the same ones, so that nothing depends on where a run was interrupted."""
-        objective, parts = self.objective.at(self.step), self.world.size * self.config.accumulate
+        """Forward passes on the first batches of the split: always the same, so that nothing depends on where a run was interrupted."""
+        objective, parts = objective_at(self.stages, self.step), self.world.size * self.config.accumulate
         for index in range(math.ceil(SETTLING_IMAGES * parts / self.feed.batch_size)):
             batch = self.feed.batch(index, 0, 0, parts)
             noise = Noise(self.config.seed, "settle", index, device=self.device, parts=parts)
@@ -264,12 +285,17 @@ def _wants_channels_last(module: nn.Module) -> bool:
     return any(isinstance(child, nn.Conv2d) for child in module.modules())
 
 
-def total_steps(config: TrainConfig, num_images: int, batch_size: int | None = None) -> int:
-    """Optimisation steps of a whole run over a split of `num_images`."""
+def total_steps(config: TrainConfig, num_images: int, batch_size: int | None = None, batches_per_step: int = 1) -> int:
+    """Optimization steps of a whole run over a split of `num_images`."""
     if config.steps is not None:
         return config.steps
     assert config.epochs is not None
-    return max(1, math.ceil(config.epochs * num_images / (batch_size or config.batch_size)))
+    return max(1, math.ceil(config.epochs * num_images / ((batch_size or config.batch_size) * batches_per_step)))
+
+
+def log_interval(config: TrainConfig, num_steps: int) -> int:
+    """Steps between two lines of the log of a run of `num_steps`."""
+    return min(config.log_steps or max(1, num_steps // CURVE_POINTS), config.tick_steps)
 
 
 def train(
@@ -277,7 +303,8 @@ def train(
     run: Run,
     *,
     save_weights: Callable[[Trainer], None],
-    on_tick: Callable[[Trainer, Tick], None] = lambda trainer, tick: None,
+    on_log: Callable[[Progress], None] = lambda progress: None,
+    on_tick: Callable[[Trainer, Progress], None] = lambda trainer, progress: None,
     stop: StopFlag | None = None,
     stop_after: float | None = None,
     save_seconds: float = 60.0,
@@ -285,21 +312,26 @@ def train(
     """Train until the end of the schedule, a signal, or `stop_after` seconds; continue from the run's state when it has one.
 
     `save_weights(trainer)` writes a weights file. State is saved at the first tick, at ticks at least `save_seconds` apart, and at
-    every stop. Raises Diverged (exit 7) when a loss is not finite: the last good state stays.
+    every stop. Every tick and every stop has a line in the log; `on_log` is called after each line, `on_tick` at ticks and stops.
+    Raises Diverged (exit 7) when a loss in the log is not finite: the last good state stays.
     """
     config, world = trainer.config, trainer.world
     state = run.load_state(trainer.device)
     if state is not None:
         trainer.load(state)
-        del state
     if world.is_main:
         run.rewind_log(trainer.step)
-    end = total_steps(config, len(trainer.feed), trainer.feed.batch_size)
-    started = tick_started = last_save = time.monotonic()
-    first = tick_first = trainer.step
+        if state is not None and "line" in state and all(line["step"] != trainer.step for line in run.log_lines()):
+            run.append_log(state["line"])  # killed between the state and its line
+    del state
+    end = total_steps(config, len(trainer.feed), trainer.feed.batch_size, trainer.objective.batches_per_step)
+    log_steps = log_interval(config, end)
+    started = line_started = last_save = time.monotonic()
+    first = line_first = trainer.step
+    line_batches = trainer.batches_used
     stopped = ""
 
-    def report() -> Tick:
+    def report() -> Progress:
         losses = trainer.meters.read()
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad:
@@ -308,10 +340,11 @@ def train(
                 where=run.folder,
                 hint="the last good state was kept; try a smaller train.optim.lr, or train.precision=fp32",
             )
-        rate = (trainer.step - tick_first) * trainer.feed.batch_size / max(time.monotonic() - tick_started, 1e-9)
-        left = (end - trainer.step) * trainer.feed.batch_size / rate if rate else math.inf
+        seconds, steps = max(time.monotonic() - line_started, 1e-9), trainer.step - line_first
+        rate = (trainer.batches_used - line_batches) * trainer.feed.batch_size / seconds
+        left = (end - trainer.step) * seconds / steps if steps else math.inf
         memory = torch.cuda.max_memory_allocated(trainer.device) / 2**30 if trainer.device.type == "cuda" else 0.0
-        return Tick(trainer.step, end, trainer.epoch, losses, rate, left, memory)
+        return Progress(trainer.step, end, trainer.epoch, losses, rate, left, memory)
 
     while trainer.step < end and not stopped:
         trainer.run_step()
@@ -321,20 +354,22 @@ def train(
                 stopped = "signal"
             elif world.any(stop_after is not None and time.monotonic() - started >= stop_after, trainer.device):
                 stopped = "stop-after"
-        if not at_tick and not stopped:
+        at_tick = at_tick or bool(stopped)
+        if not at_tick and trainer.step % log_steps:
             continue
-        tick = report()
+        progress = report()
         if world.is_main:
-            last = bool(stopped) or trainer.step == end
-            if last or trainer.step // config.tick_steps % config.weights_every == 0:
-                save_weights(trainer)
-            if last or trainer.step - first <= config.tick_steps or time.monotonic() - last_save >= save_seconds:
-                run.save_state(trainer.state())
-                last_save = time.monotonic()
-            run.append_log(tick.line())  # after the state: a run that its log calls finished is saved
-            on_tick(trainer, tick)
-        tick_started, tick_first = time.monotonic(), trainer.step
-    if world.is_main and not any(line["step"] == trainer.step for line in run.log_lines()):
-        run.append_log(report().line())  # killed between the last state and its line
+            if at_tick:
+                last = bool(stopped) or trainer.step == end
+                if last or trainer.step // config.tick_steps % config.weights_every == 0:
+                    save_weights(trainer)
+                if last or trainer.step - first <= config.tick_steps or time.monotonic() - last_save >= save_seconds:
+                    run.save_state({**trainer.state(), "line": progress.line()})
+                    last_save = time.monotonic()
+            run.append_log(progress.line())  # after the state: a run that its log calls finished is saved
+            on_log(progress)
+            if at_tick:
+                on_tick(trainer, progress)
+        line_started, line_first, line_batches = time.monotonic(), trainer.step, trainer.batches_used
     world.barrier()
     return TrainReport(trainer.step, end, time.monotonic() - started, "finished" if trainer.step == end else stopped)

@@ -1,4 +1,4 @@
-"""Sums of losses that stay on the device between ticks: reading them is the one sync of a tick."""
+"""Sums of losses that stay on the device between two lines of the log: reading them is the one device sync of a line."""
 
 from __future__ import annotations
 

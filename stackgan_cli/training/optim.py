@@ -1,22 +1,23 @@
-"""Optimisers, learning-rate schedules and the exponential moving average of weights."""
+"""Optimizers, learning-rate schedules and the exponential moving average of weights."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stackgan_cli.config.schema import OptimConfig
+from stackgan_cli.config.schema import OptimConfig, TrainConfig
 from stackgan_cli.objectives.base import Phase
 
 
-def base_rate(phase: Phase, config: OptimConfig) -> float:
+def base_rate(phase: Phase[Any], config: OptimConfig) -> float:
     """The learning rate of a phase before any decay."""
-    if phase.through_draw or config.lr_discriminator is None:
-        return config.lr
-    return config.lr_discriminator
+    if phase.role == "discriminator" and config.lr_discriminator is not None:
+        return config.lr_discriminator
+    return config.lr
 
 
 def decay_at(epoch: float, config: OptimConfig) -> float:
@@ -57,7 +58,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def settle(self, forward: Callable[[], None]) -> None:
-        """Compute the average's BatchNorm statistics anew (Izmailov et al., UAI 2018, section 3.2): means over the batches of `forward`.
+        """Recompute the BatchNorm statistics of the average (Izmailov et al., UAI 2018, section 3.2): means over the batches of `forward`.
 
         `forward` runs the live module, which has the average's parameters meanwhile and is left as it was.
         """
@@ -81,3 +82,33 @@ class MovingAverage:
                 mine.copy_(other)
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
+
+
+class Player:
+    """The parameters of a phase with their optimizer and, perhaps, the average of its generator."""
+
+    def __init__(self, phase: Phase[Any], config: TrainConfig) -> None:
+        self.config, self.ema = config.optim, phase.ema
+        self.params = phase.params
+        self.base_rate = base_rate(phase, config.optim)
+        self.reset_optimizer()
+        self.average = MovingAverage(phase.ema, config.ema) if phase.ema is not None and config.ema > 0 else None
+        self.settled = -1  # the step of its average's BatchNorm statistics
+
+    def reset_optimizer(self) -> None:
+        """Replace the optimizer by a new one."""
+        self.rate = self.base_rate
+        self.optimizer = make_optimizer(self.params, self.config, self.rate)
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate."""
+        if rate != self.rate:
+            self.rate = rate
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
+
+    def load_optimizer(self, state: Mapping[str, Any]) -> None:
+        """Continue with the moments of `state`, which may come from another kind of device."""
+        own = [{key: group[key] for key in ("lr", "capturable")} for group in self.optimizer.param_groups]
+        groups = [saved | mine for saved, mine in zip(state["param_groups"], own, strict=True)]
+        self.optimizer.load_state_dict({**state, "param_groups": groups})

@@ -161,16 +161,16 @@ def _configuration(report: Report) -> str:
 
 
 def loss_series(log: Sequence[Mapping[str, Any]]) -> dict[str, list[Series]]:
-    """Curves by the title of their chart: the losses, the parts of each loss (named `loss/part`), images a second."""
+    """Curves by the title of their chart: the losses, the parts of each loss (named `loss/part`), images per second."""
     points: dict[str, list[tuple[float, float]]] = {}
     for line in log:
-        speed = {"images a second": line["images_per_second"]} if "images_per_second" in line else {}
+        speed = {"images per second": line["images_per_second"]} if "images_per_second" in line else {}
         for name, value in {**line.get("losses", {}), **speed}.items():
             points.setdefault(name, []).append((line["step"], value))
     charts: dict[str, list[Series]] = {}
     for name, pairs in points.items():
         whole, _, part = name.partition("/")
-        title = "Speed" if name == "images a second" else f"Parts of {whole}" if part else "Losses"
+        title = "Speed" if name == "images per second" else f"Parts of {whole}" if part else "Losses"
         xs, ys = zip(*pairs, strict=True)
         charts.setdefault(title, []).append(Series(part or whole, xs, ys))
     order = sorted(charts, key=lambda title: (title != "Losses", title == "Speed"))

@@ -18,7 +18,8 @@ from stackgan_cli.runs import Run
 from stackgan_cli.runtime import StopFlag, World, pick_device
 from stackgan_cli.training.inputs import ResolvedInputs, run_name
 from stackgan_cli.training.job import Job, open_job
-from stackgan_cli.training.loop import Tick, Trainer, TrainReport
+from stackgan_cli.training.loop import Progress as TrainProgress
+from stackgan_cli.training.loop import Trainer, TrainReport
 from stackgan_cli.training.loop import train as run_loop
 from stackgan_cli.training.plan import plan
 from stackgan_cli.viz.tensorboard import Board
@@ -163,16 +164,18 @@ class Training:
         board = Board(run.folder / "tensorboard", run.status()["step"]) if self.tensorboard and self.world.is_main else None
         with self.reporter.progress(f"training {run.name}", unit="images") as bar:
 
-            def on_tick(trainer: Trainer, tick: Tick) -> None:
+            def on_log(progress: TrainProgress) -> None:
+                if board is not None:
+                    board.write(progress.step, {**progress.losses, "images_per_second": progress.images_per_second})
+
+            def on_tick(trainer: Trainer, tick: TrainProgress) -> None:
                 losses = "  ".join(f"{key} {value:.3f}" for key, value in tick.losses.items() if "/" not in key)
                 memory = f"  {tick.memory_gib:.1f} GiB" if tick.memory_gib else ""
                 bar.update(tick.step, tick.total_steps, f"{losses}{memory}", rate=tick.images_per_second, left=tick.seconds_left)
                 grids.write(trainer, run.folder / "samples" / f"step-{tick.step:08d}.png")
-                if board is not None:
-                    board.write(tick.step, {**tick.losses, "images_per_second": tick.images_per_second})
 
             left = None if self.deadline is None else max(self.deadline - time.monotonic(), 1e-3)
-            return run_loop(job.trainer, run, save_weights=job.save_weights, on_tick=on_tick, stop=stop, stop_after=left)
+            return run_loop(job.trainer, run, save_weights=job.save_weights, on_log=on_log, on_tick=on_tick, stop=stop, stop_after=left)
 
     def _scores(self, job: Job, stopped: str) -> dict[str, float]:
         """The final score of a run that has just been finished, where its architecture has one; also a line of its `metrics.jsonl`."""

@@ -17,7 +17,7 @@ from stackgan_cli.data.labels import read_labels
 from stackgan_cli.encoders.classifier import load_classifier
 from stackgan_cli.encoders.similarity import load_similarity
 from stackgan_cli.runs import Run, Weights
-from stackgan_cli.training.inputs import resolve
+from stackgan_cli.training.inputs import ResolvedInputs
 
 STEPS = ["train.steps=4", "train.tick_steps=4"]
 NO_TEXT = "requires.text_encoder=null"
@@ -166,8 +166,8 @@ def test_published_weights_that_are_absent(shell: Shell, monkeypatch: pytest.Mon
 
 def test_an_open_configuration_is_filled_in_once(shell: Shell) -> None:  # noqa: F811
     config = load_config("tiny-vs", [NO_TEXT])
-    filled = resolve(config, shell.workspace)
+    filled = ResolvedInputs(config, shell.workspace).config
     assert filled.model.extractor.num_classes == 8 and config.model.extractor is None  # type: ignore[union-attr]
-    assert resolve(filled, shell.workspace) == filled
+    assert ResolvedInputs(filled, shell.workspace).config == filled
     other = load_config("tiny-stage1")
-    assert resolve(other, shell.workspace) == other
+    assert ResolvedInputs(other, shell.workspace).config == other

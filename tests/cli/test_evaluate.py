@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from test_verbs import Shell
 
 from stackgan_cli.__main__ import main
-from stackgan_cli.cli.ui import Session
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.stores import centre_views
 from stackgan_cli.runtime import World
 from stackgan_cli.workflows.evaluate import Evaluator, Settings
+from stackgan_cli.workflows.reporter import SILENT
 from stackgan_cli.workspace import Workspace
 
 EVERYTHING = "fid,fid-64,is,is-64,kid,precision-recall,ms-ssim,vs-similarity,r-precision"
@@ -218,9 +218,8 @@ def test_a_protocol_and_a_changed_one(shell: Shell, tmp_path: Path) -> None:
 
 def test_what_a_protocol_is_called(tmp_path: Path) -> None:
     def name(protocol: str, **changes: Any) -> str:
-        nothing = dict.fromkeys(Settings.__annotations__) | {"extractor": "", "split": ""}
-        settings = Settings(**(nothing | {"metrics": [], "protocol": protocol} | changes))
-        return Evaluator(Session(quiet=True), settings, [], torch.device("cpu"), World())._protocol().name
+        settings = Settings(**{"protocol": protocol, **changes})
+        return Evaluator(Workspace(), SILENT, settings, [], torch.device("cpu"), World())._protocol().name
 
     assert name("ttur") == name("ttur", extractor="tf-inception-2015:somewhere.pth", count=30_000, split="test") == "ttur"
     assert name("clean", extractor="classifier:x") == "clean, with other extractor"
@@ -268,7 +267,7 @@ def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
         (["folder", "foreign.npz", *mine], 5, "have 3 dimensions, and the extractor 32"),
         (["folder", "foreign.npz", "--metric", "kid", "--extractor", "torchscript:means.pt"], 4, "no feature vectors"),
         (["folder", "junk.npz", *mine], 4, "not a readable .npz"),
-        (["foreign.npz"], 2, "statistics can only be compared with"),
+        (["foreign.npz"], 2, "a statistics file can only be the reference"),
         (["folder", "demo:test", "--extractor", "tf-inception-2015"], 6, "pt_inception-2015-12-05-6726825d.pth (95,628,359 bytes"),
         (["folder", "demo:test", "--extractor", "torchvision-inception"], 6, "inception_v3_google-0cc3c7bd.pth"),
         (["folder", "few"], 6, f"into {bad.workspace.extractors}"),

@@ -85,7 +85,7 @@ def test_seeds_of_noise_that_stays() -> None:
     firsts = [5, 5, 7, 7]
     assert fixed_seeds(["z1"], ["z1", "z0"], firsts) == {"z1": firsts}
     assert fixed_seeds(["z0=3", "z1"], ["z1", "z0"], firsts) == {"z0": [3, 3, 3, 3], "z1": firsts}
-    for word, expected in (("z2", "no noise 'z2'"), ("z1=", "'' is no seed"), ("z1=-4", "'-4' is no seed"), ("z1=x", "no seed")):
+    for word, expected in (("z2", "no noise 'z2'"), ("z1=", "'' is not a seed"), ("z1=-4", "'-4' is not a seed"), ("z1=x", "not a seed")):
         with pytest.raises(UsageError, match=expected):
             fixed_seeds([word], ["z1", "z0"], firsts)
 
@@ -241,7 +241,7 @@ def test_words_that_make_no_sense(shell: Shell) -> None:
         (["sample", "--labels", "x"], "no class 'x'"),
         (["sample", "a bird"], "give --labels"),
         (["sample", "--fix", "z"], "it has z1, z0"),
-        (["sample", "--fix", "z1=one"], "no seed"),
+        (["sample", "--fix", "z1=one"], "not a seed"),
         (["sample", "--mean"], "no noise in the conditioning"),
         (["neighbours", "--labels", "0-10"], "no class 10"),
         (["neighbours", "--by", "discriminator"], "--by features or --by pixels"),

@@ -12,9 +12,11 @@ import pytest
 
 from stackgan_cli import __version__
 from stackgan_cli.__main__ import main
-from stackgan_cli.cli import doctor, presets
-from stackgan_cli.cli.ui import Session, duration, table
+from stackgan_cli.cli import presets
+from stackgan_cli.cli.ui import Session, table
 from stackgan_cli.errors import Diverged, EnvironmentProblem
+from stackgan_cli.workflows import doctor
+from stackgan_cli.workflows.reporter import duration
 
 
 def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:

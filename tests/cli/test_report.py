@@ -65,7 +65,7 @@ def test_everything_is_on_the_page(shell: Shell, run: Run) -> None:  # noqa: F81
 def test_equal_runs_give_equal_pages(shell: Shell, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     pages = []
     for number, date in enumerate(("2001-01-01 10:00", "2002-02-02 20:00")):
-        monkeypatch.setattr("stackgan_cli.cli.report.time.strftime", lambda _, date=date: date)
+        monkeypatch.setattr("stackgan_cli.workflows.report.time.strftime", lambda _, date=date: date)
         path = tmp_path / "deep" / f"{number}.html"
         shell.ok("report", run.name, "--output", str(path))
         pages.append(path.read_text(encoding="utf-8").splitlines())
@@ -123,7 +123,7 @@ def test_curves_by_chart() -> None:
     assert {title: [one.name for one in series] for title, series in charts.items()} == {
         "Losses": ["d", "g"],
         "Parts of g": ["kl", "adv"],
-        "Speed": ["images a second"],
+        "Speed": ["images per second"],
     }
     assert charts["Losses"][1].xs == charts["Losses"][1].ys == (1, 2)
     assert list(charts)[-1] == "Speed"

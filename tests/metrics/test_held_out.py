@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.data.cache import Cache
-from stackgan_cli.data.feed import reduce_images
 from stackgan_cli.data.labels import read_labels
+from stackgan_cli.data.pixels import reduce_images
 from stackgan_cli.metrics.held_out import Trained, final_score
 from stackgan_cli.workspace import Workspace
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from stackgan_cli.config.archs import SGAN, Classifier
 from stackgan_cli.models.sgan import build_networks
-from stackgan_cli.objectives.base import Batch
+from stackgan_cli.objectives.base import Batch, objective_at
 from stackgan_cli.objectives.inverting import Game, InvertingObjective, StackDraw, generator_steps, strength, weigh_gradient
 from stackgan_cli.runtime import Noise
 
@@ -26,6 +26,12 @@ def objective(**keys: Any) -> InvertingObjective:
     return InvertingObjective(config, build_networks(config))
 
 
+def game_at(made: InvertingObjective, step: int) -> Game:
+    game = objective_at(made.stages, step)
+    assert isinstance(game, Game)
+    return game
+
+
 def drawn(game: Game) -> StackDraw:
     torch.manual_seed(1)
     batch = Batch(images={28: torch.rand(6, 1, 28, 28).expand(-1, 3, -1, -1) * 2 - 1}, labels=torch.tensor([0, 1, 2, 3, 0, 1]))
@@ -38,8 +44,8 @@ def gradients(game: Game, level: int) -> float:
 
 def test_alone_a_level_starts_from_the_encoder_and_jointly_from_the_level_above() -> None:
     made = objective(independent_steps=2)
-    alone, joint = made.at(1), made.at(2)
-    assert not alone.joint and joint.joint and made.at(1000) is joint and made.at(0) is alone
+    alone, joint = game_at(made, 1), game_at(made, 2)
+    assert not alone.joint and joint.joint and game_at(made, 1000) is joint and game_at(made, 0) is alone
     draw = drawn(alone)
     assert torch.equal(draw.above[0], draw.real[1]) and not torch.equal(draw.above[0], draw.made[1])
     draw = drawn(joint)
@@ -50,7 +56,7 @@ def test_alone_a_level_starts_from_the_encoder_and_jointly_from_the_level_above(
 def test_the_image_loss_reaches_the_level_above_with_its_weight(joint_weight: float, reaches: bool) -> None:
     found = []
     for weight in (joint_weight, 1.0):
-        game = objective(independent_steps=0, joint_weight=weight).at(0)
+        game = game_at(objective(independent_steps=0, joint_weight=weight), 0)
         draw = drawn(game)
         game._generator_loss(0, draw)[0].backward()
         found.append(gradients(game, 1))
@@ -59,14 +65,14 @@ def test_the_image_loss_reaches_the_level_above_with_its_weight(joint_weight: fl
 
 
 def test_alone_levels_do_not_reach_one_another() -> None:
-    game = objective(independent_steps=None).at(10**9)
+    game = game_at(objective(independent_steps=None), 10**9)
     draw = drawn(game)
     game._generator_loss(0, draw)[0].backward()
     assert gradients(game, 0) > 0 and gradients(game, 1) == 0
 
 
 def test_losses_are_those_of_the_poster() -> None:
-    game = objective(independent_steps=0).at(0)
+    game = game_at(objective(independent_steps=0), 0)
     draw = drawn(game)
     for i in (1, 0):
         d = game.discriminators[i]
@@ -88,7 +94,7 @@ def test_losses_are_those_of_the_poster() -> None:
 
 
 def test_released_losses_saturate_and_tell_classes() -> None:
-    game = objective(variant="released", networks="cifar10", independent_steps=0).at(0)
+    game = game_at(objective(variant="released", networks="cifar10", independent_steps=0), 0)
     game.discriminators[0].eval()
     draw = drawn(game)
     real, made = (game.discriminators[0](h)[0].exp().sum(1) for h in (draw.real[0], draw.made[0]))
@@ -102,34 +108,34 @@ def test_released_losses_saturate_and_tell_classes() -> None:
 
 @pytest.mark.parametrize("key", ["conditional_weight", "entropy_weight"])
 def test_a_loss_of_weight_zero_is_left_out(key: str) -> None:
-    game = objective(independent_steps=0, **{key: 0.0}).at(0)
-    parts = game.loss("g", drawn(game))
+    game = game_at(objective(independent_steps=0, **{key: 0.0}), 0)
+    parts = game.phase("g").loss(drawn(game))
     assert not any(name.startswith(key.split("_")[0]) for name in parts)
 
 
 def test_released_stages_come_one_level_after_the_other() -> None:
     made = objective(variant="released", independent_steps=5)
-    found = [(made.at(step).levels, made.at(step).joint) for step in (0, 4, 5, 9, 10, 10_000)]
+    found = [(game_at(made, step).levels, game_at(made, step).joint) for step in (0, 4, 5, 9, 10, 10_000)]
     assert found == [((0,), False)] * 2 + [((1,), False)] * 2 + [((1, 0), True)] * 2
 
 
 def test_one_generator_has_one_stage() -> None:
     made = objective(levels=(), z_dims=(3,), independent_steps=7)
-    assert made.at(0) is made.at(100)
-    draw = drawn(made.at(0))
-    conditional = made.at(0)._generator_loss(0, draw)[1]["conditional"]
-    logits = made.at(0).encoder.between(draw.made[0], "image", "fc4")
+    assert game_at(made, 0) is game_at(made, 100)
+    draw = drawn(game_at(made, 0))
+    conditional = game_at(made, 0)._generator_loss(0, draw)[1]["conditional"]
+    logits = game_at(made, 0).encoder.between(draw.made[0], "image", "fc4")
     assert conditional.item() == pytest.approx(F.cross_entropy(logits, draw.labels).item(), rel=1e-5)
 
 
 def test_generators_move_more_often_the_stronger_the_discriminator() -> None:
     assert [generator_steps(loss) for loss in (1.0, 0.66, 0.65, 0.51, 0.5, 0.31, 0.3, 0.0)] == [1, 1, 3, 3, 5, 5, 7, 7]
-    game = objective(variant="released", independent_steps=0).at(0)
+    game = game_at(objective(variant="released", independent_steps=0), 0)
     turns = game.turns(3, {"d": 0.4})
     assert [turn.phase for turn in turns] == ["d", *["g"] * 5]
     assert len({turn.draw for turn in turns if turn.phase == "g"}) == 5
     assert game.remember(3, {"d/adversarial0": torch.tensor(0.25), "d/adversarial1": torch.tensor(1.0)}) == {"d": 0.25}
-    assert objective().at(0).remember(3, {}) is None
+    assert game_at(objective(), 0).remember(3, {}) is None
 
 
 def test_strength_and_weighed_gradients() -> None:

@@ -40,7 +40,7 @@ def batch(game: MatchingObjective, size: int = 4) -> Batch:
 
 
 def losses(game: MatchingObjective, phase: str, contents: Batch | None = None) -> dict[str, Tensor]:
-    return game.loss(phase, game.draw(contents or batch(game), Noise("draw")))
+    return game.phase(phase).loss(game.draw(contents or batch(game), Noise("draw")))
 
 
 def test_turns_and_needs_of_the_variants() -> None:
@@ -73,7 +73,7 @@ def test_shifted_pairs_are_the_next_captions(variant: str) -> None:
     game = objective(variant=variant, wrong_pairs="shift")
     contents = batch(game)
     draw = game.draw(contents, Noise("draw"))
-    seen = game.loss("d", draw)["wrong"]
+    seen = game.phase("d").loss(draw)["wrong"]
     assert draw.condition is not None
     features = game.discriminator.features(contents.images[32])
     torch.testing.assert_close(seen, bce_fake(game.discriminator.condition_logits(features[:3], draw.condition[1:])))
@@ -110,17 +110,17 @@ def test_every_image_is_shown_through_noise_of_its_own(wrong_pairs: str) -> None
         return look(images)
 
     game.discriminator.features = remember  # type: ignore[method-assign]
-    game.loss("d", draw)
+    game.phase("d").loss(draw)
     torch.manual_seed(5)
-    of_generator = game.loss("g", draw)["total"]
+    of_generator = game.phase("g").loss(draw)["total"]
     clean = [contents.images[32], draw.output.images[-1], *contents.wrong_images.values(), draw.output.images[-1]]
     noise = [(shown - image).detach() for shown, image in zip(seen, clean, strict=True)]
     for each in noise:
         assert each.std().item() == pytest.approx(0.3, rel=0.05) and abs(each.mean().item()) < 0.01
     assert not torch.equal(noise[0], noise[1])
     torch.manual_seed(5)
-    assert torch.equal(game.loss("g", draw)["total"], of_generator)
-    assert game.loss("g", draw)["total"] != of_generator
+    assert torch.equal(game.phase("g").loss(draw)["total"], of_generator)
+    assert game.phase("g").loss(draw)["total"] != of_generator
 
 
 def test_a_discriminator_of_means_is_shown_the_mean_of_the_wrong_text() -> None:
@@ -146,7 +146,7 @@ def test_each_phase_moves_its_own_weights_alone(variant: str, stage: int) -> Non
             param.requires_grad_(False)
         for param in players[phase]:
             param.requires_grad_(True)
-        game.loss(phase, draw)["total"].backward()
+        game.phase(phase).loss(draw)["total"].backward()
         assert all(p.grad is not None for p in players[phase])
         moved = {id(p) for p in players[phase]}
         assert all(p.grad is None for p in everything if id(p) not in moved)
@@ -164,7 +164,7 @@ def test_unconditional(variant: str, stage: int) -> None:
     game = objective(variant=variant, stage=stage, conditional=False, wrong_pairs="none")
     assert not game.needs.text
     draw = game.draw(batch(game), Noise("draw"))
-    d, g = game.loss("d", draw), game.loss("g", draw)
+    d, g = game.phase("d").loss(draw), game.phase("g").loss(draw)
     torch.testing.assert_close(d["total"], d["real"] + d["fake"])
     assert "kl" not in g
     unconditional = game.discriminator.unconditional_logits(game.discriminator.features(draw.output.images[-1]))

@@ -27,11 +27,11 @@ def objective_of(config: ClassifierConfig) -> ClassificationObjective:
 
 
 def test_cross_entropy_in_closed_form() -> None:
-    loss = objective_of(TINY).loss
-    uniform = loss("classifier", ClassificationDraw(torch.zeros(4, 7), torch.tensor([0, 3, 6, 6])))
+    loss = objective_of(TINY).phase("classifier").loss
+    uniform = loss(ClassificationDraw(torch.zeros(4, 7), torch.tensor([0, 3, 6, 6])))
     assert uniform["total"].item() == pytest.approx(math.log(7))
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    found = loss("classifier", ClassificationDraw(logits, torch.tensor([0, 0])))
+    found = loss(ClassificationDraw(logits, torch.tensor([0, 0])))
     assert found["total"].item() == pytest.approx((math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2)
     assert found["accuracy"].item() == 0.5
 
@@ -43,7 +43,7 @@ def test_a_classifier_learns_a_batch() -> None:
     batch = Batch(images={32: torch.rand(12, 3, 32, 32) * 2 - 1}, labels=torch.arange(12) % 3)
     optimizer = torch.optim.Adam(phase.params, 1e-2)
     for _ in range(60):
-        losses = objective.loss("classifier", objective.draw(batch, Noise(0)))
+        losses = objective.phase("classifier").loss(objective.draw(batch, Noise(0)))
         optimizer.zero_grad()
         losses["total"].backward()
         optimizer.step()
@@ -124,7 +124,7 @@ def test_only_the_maps_of_a_similarity_learn() -> None:
     batch = Batch(images={32: torch.rand(8, 3, 32, 32) * 2 - 1}, text=text, class_ids=torch.arange(8))
     optimizer, losses = torch.optim.Adam(phase.params, 1e-2), []
     for _ in range(80):
-        loss = objective.loss("vs", objective.draw(batch, Noise(0)))["total"]
+        loss = objective.phase("vs").loss(objective.draw(batch, Noise(0)))["total"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -91,7 +91,7 @@ def test_both_sides_learn_a_batch() -> None:
     optimizer = torch.optim.Adam(phase.params, 5e-3)
     batch, losses = one_batch(), []
     for _ in range(40):
-        loss = objective.loss("sje", objective.draw(batch, Noise(0)))["total"]
+        loss = objective.phase("sje").loss(objective.draw(batch, Noise(0)))["total"]
         optimizer.zero_grad()
         loss.backward()
         assert all(param.grad is not None for param in phase.params)
@@ -128,7 +128,7 @@ def test_googlenet_is_frozen_and_gets_no_gradient(tmp_path: Path) -> None:
     before = {key: value.clone() for key, value in objective.image_encoder.state_dict().items()}
     draw = objective.draw(one_batch(2), Noise(0))
     assert draw.image_features.shape == (2, 1024) and not draw.image_features.requires_grad
-    objective.loss("sje", draw)["total"].backward()
+    objective.phase("sje").loss(draw)["total"].backward()
     assert objective.phases[0].modules == (objective.text_encoder,)
     assert all(torch.equal(value, before[key]) for key, value in objective.image_encoder.state_dict().items())
 

@@ -67,7 +67,7 @@ def test_totals_are_the_weighted_terms(name: str) -> None:
     game = objective(config)
     made = draw(game)
     for phase in game.phases[:-1]:
-        d = game.loss(phase.name, made)
+        d = game.phase(phase.name).loss(made)
         assert ("wrong" in d) == (config.wrong_pairs != "none")
         assert ("wrong_u" in d) == (config.wrong_as_real and config.wrong_pairs in ("image", "batch"))
         assert ("fake_u" in d) == (config.image_weight > 0)
@@ -75,7 +75,7 @@ def test_totals_are_the_weighted_terms(name: str) -> None:
         expected = d.get("real", zero) + config.negative_weight * (d.get("wrong", zero) + d.get("fake", zero))
         alone = d.get("fake_u", zero) + config.real_image_weight * (d.get("real_u", zero) + d.get("wrong_u", zero))
         torch.testing.assert_close(d["total"], expected + config.image_weight * alone)
-    g = game.loss("g", made)
+    g = game.phase("g").loss(made)
     weights = {"kl": config.kl_weight, "color": config.color_weight, "reconstruction": config.reconstruction_weight}
     torch.testing.assert_close(g["total"], g["adversarial"] + sum(weights[part] * g[part] for part in weights if part in g))
     assert ("kl" in g) == (config.conditioning == "text" and game.generator.earlier_stage is None)
@@ -98,7 +98,7 @@ def test_each_phase_moves_its_own_networks_alone(name: str) -> None:
             for param in other.params:
                 param.grad = None
                 param.requires_grad_(other is phase)
-        game.loss(phase.name, draw(game))["total"].backward()
+        game.phase(phase.name).loss(draw(game))["total"].backward()
         assert all(param.grad is not None for param in phase.params), phase.name
         assert all(param.grad is None for other in game.phases if other is not phase for param in other.params)
 
@@ -115,7 +115,7 @@ def test_pairs_inside_the_batch_equal_images_that_are_the_permutation(base: str)
     for phase in games[0].phases[:-1]:
         results = []
         for game in games:
-            total = game.loss(phase.name, draw(game, contents))["total"]
+            total = game.phase(phase.name).loss(draw(game, contents))["total"]
             grads = torch.autograd.grad(total, next(p for p in game.phases if p.name == phase.name).params)
             results.append([total, *grads])
         for one, other in zip(*results, strict=True):
@@ -128,11 +128,11 @@ def test_the_condition_is_detached_in_ds_step_and_if_asked_in_gs() -> None:
         made = draw(game)
         mu = made.condition
         assert mu is not None
-        (of_d,) = torch.autograd.grad(game.loss("d16", made)["total"], mu, allow_unused=True, retain_graph=True)
+        (of_d,) = torch.autograd.grad(game.phase("d16").loss(made)["total"], mu, allow_unused=True, retain_graph=True)
         assert of_d is None
         # c reaches the images as well, so look at the path through the heads alone: images as constants.
         made.output.images = tuple(image.detach() for image in made.output.images)
-        total = game.loss("g", made)["total"]
+        total = game.phase("g").loss(made)["total"]
         (of_g,) = torch.autograd.grad(total, mu, allow_unused=True) if total.requires_grad else (None,)
         assert (of_g is None or not of_g.any()) == detached
 

@@ -12,7 +12,7 @@ from stackgan_cli.data.prepare import prepare
 from stackgan_cli.data.sources import SourceOptions, gather
 from stackgan_cli.runs import Run
 from stackgan_cli.training import cuda_graphs as graphs
-from stackgan_cli.training.inputs import resolve
+from stackgan_cli.training.inputs import ResolvedInputs
 from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import train
 from stackgan_cli.workspace import Workspace
@@ -38,8 +38,8 @@ GAMES = [
 
 def job(workspace: Workspace, name: str, *overrides: str, preset: str = "tiny-stage1") -> Job:
     unencoded = [] if "sgan" in preset else ["requires.text_encoder=null"]
-    config = resolve(load_config(preset, [*unencoded, *overrides]), workspace)
-    return open_job(config, Run.open_or_create(workspace.runs / name, config), workspace, device=GPU)
+    inputs = ResolvedInputs(load_config(preset, [*unencoded, *overrides]), workspace)
+    return open_job(inputs, Run.open_or_create(workspace.runs / name, inputs.config), device=GPU)
 
 
 def weights(made: Job) -> dict[str, Tensor]:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from test_loop import finish, job, same
+from test_loop import CPU, NormFree, critic_turns, finish, job, same, tiny
 
 from stackgan_cli.data.prefetch import Prefetcher
 from stackgan_cli.errors import MismatchError
+from stackgan_cli.objectives.base import Objective
 from stackgan_cli.runtime import Noise
 from stackgan_cli.training import cuda_graphs as graphs
 from stackgan_cli.training.cuda_graphs import KeptNoise, Recorder
+from stackgan_cli.training.loop import Trainer
 from stackgan_cli.workspace import Workspace
 
 
@@ -59,6 +61,23 @@ def test_recorded_steps_are_plain_ones(workspace: Workspace, monkeypatch: pytest
     assert same(plain, finish(made))
     turns = made.trainer.objective.turns(0, {})
     assert Rerun.recorded == len(turns) + len({(turn.batch, turn.draw) for turn in turns})
+
+
+@pytest.mark.parametrize(("critics", "recordings"), [(2, 6), (graphs.MOST_TURNS, 0)])
+def test_steps_of_many_turns_are_not_recorded(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, critics: int, recordings: int) -> None:
+    """What is recorded keeps its batches and draws."""
+    monkeypatch.setattr(graphs, "Recording", Rerun)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 1)
+    monkeypatch.setattr(Rerun, "recorded", 0)
+    monkeypatch.setattr(NormFree, "remember", Objective.remember)
+    feed = job(workspace, "feed").trainer.feed
+    plain, recorded = (Trainer(NormFree(critic_turns(critics)), feed, tiny(), device=CPU) for _ in range(2))
+    recorded.recorder = Recorder()
+    for _ in range(graphs.WARM_UP + 2):
+        plain.run_step()
+        recorded.run_step()
+    assert same(plain.objective.modules["net"].state_dict(), recorded.objective.modules["net"].state_dict())
+    assert Rerun.recorded == recordings
 
 
 def test_a_run_continues_with_or_without_recordings(workspace: Workspace) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,26 +14,32 @@ import torch
 from torch import Tensor, nn
 
 from stackgan_cli.config.presets import load_config
-from stackgan_cli.config.schema import OptimConfig, TrainConfig
+from stackgan_cli.config.schema import OptimConfig, RunConfig, TrainConfig
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.caption_vectors import CaptionVectors
 from stackgan_cli.data.demo_birds import demo_records
+from stackgan_cli.data.prefetch import Prefetcher
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.errors import DataError, Diverged, MismatchError
 from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, Turn
 from stackgan_cli.runs import Run
-from stackgan_cli.training.inputs import resolve
+from stackgan_cli.training.inputs import ResolvedInputs
 from stackgan_cli.training.job import Job, open_job
-from stackgan_cli.training.loop import Trainer, total_steps, train
-from stackgan_cli.training.optim import MovingAverage, decay_at
+from stackgan_cli.training.loop import Progress, Trainer, log_interval, total_steps, train
+from stackgan_cli.training.optim import MovingAverage, base_rate, decay_at
+from stackgan_cli.viz.report import loss_series
 from stackgan_cli.workspace import Workspace
 
 CPU = torch.device("cpu")
 
 
 def job(workspace: Workspace, name: str = "run", *overrides: str, preset: str = "tiny-stage1") -> Job:
-    config = resolve(load_config(preset, ["requires.text_encoder=null", *overrides]), workspace)
-    return open_job(config, Run.open_or_create(workspace.runs / name, config), workspace, device=CPU)
+    return opened(load_config(preset, ["requires.text_encoder=null", *overrides]), workspace, name)
+
+
+def opened(config: RunConfig, workspace: Workspace, name: str) -> Job:
+    inputs = ResolvedInputs(config, workspace)
+    return open_job(inputs, Run.open_or_create(workspace.runs / name, inputs.config), device=CPU)
 
 
 def finish(made: Job, **options: Any) -> dict[str, Tensor]:
@@ -120,7 +128,7 @@ def test_hdgan_continued_leaves_the_frozen_generator_alone(workspace: Workspace)
     cache, vectors = Cache.open(workspace.cache_path("large")), CaptionVectors.find(workspace.cache_path("demo"))[0]
     found = CaptionVectors.open(vectors, Cache.open(workspace.cache_path("demo")))
     CaptionVectors.write(cache, np.asarray(found.vectors), found.encoder, found.encoder_hash)
-    made = open_job(config, Run.open_or_create(workspace.runs / "continued", config), workspace, device=CPU)
+    made = opened(config, workspace, "continued")
     frozen = made.trainer.objective.modules["generator"].earlier_stage
     assert isinstance(frozen, nn.Module)
     before = {key: value.clone() for key, value in frozen.state_dict().items()}
@@ -146,10 +154,10 @@ def test_a_class_conditional_model_needs_labels_that_it_knows(workspace: Workspa
 
 
 def test_the_log_is_rewound_with_the_state(workspace: Workspace) -> None:
-    made = job(workspace)
+    made = job(workspace, "run", "train.log_steps=10")
     finish(made, stop_after=0.0)
     made.run.append_log({"step": 15, "total_steps": 20})
-    finish(job(workspace))
+    finish(job(workspace, "run", "train.log_steps=10"))
     assert [line["step"] for line in made.run.log_lines()] == [1, 10, 20]
 
 
@@ -173,7 +181,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(workspace: Workspace
 def test_stage2_leaves_stage1_alone_and_runs_are_complete(workspace: Workspace) -> None:
     finish(job(workspace, "tiny-stage1-demo"))
     config = load_config("tiny-stage2", ["requires.text_encoder=null", "requires.stage1=tiny-stage1-demo"])
-    made = open_job(config, Run.open_or_create(workspace.runs / "two", config), workspace, device=CPU)
+    made = opened(config, workspace, "two")
     before = {key: value.clone() for key, value in made.trainer.objective.modules["generator"].STAGE1_G.named_parameters()}  # type: ignore[union-attr,operator]
     finish(made)
     after = dict(made.trainer.objective.modules["generator"].STAGE1_G.named_parameters())  # type: ignore[union-attr,operator]
@@ -192,13 +200,13 @@ def test_another_configuration_or_cache_is_refused(workspace: Workspace) -> None
 def test_a_non_finite_loss_stops_and_keeps_the_last_good_state(workspace: Workspace) -> None:
     made = job(workspace)
     trainer = made.trainer
-    original = trainer.objective.loss
 
-    def poisoned(phase: str, draw: Any) -> dict[str, Tensor]:
-        losses = original(phase, draw)
+    def poisoned(phase: Phase[Any], draw: Any) -> dict[str, Tensor]:
+        losses = phase.loss(draw)
         return {name: value * (math.nan if trainer.step >= 12 else 1.0) for name, value in losses.items()}
 
-    trainer.objective.loss = poisoned  # type: ignore[method-assign]
+    phases = trainer.objective.phases
+    trainer.objective.phases = tuple(replace(phase, loss=partial(poisoned, phase)) for phase in phases)
     with pytest.raises(Diverged):
         finish(made)
     state = made.run.load_state()
@@ -267,35 +275,53 @@ def tiny(**options: Any) -> TrainConfig:
     return TrainConfig(**{"steps": 8, "batch_size": 8, "tick_steps": 4, "precision": "fp32", **options})
 
 
-class NormFree(Objective):
-    """A generator of four pixels and a critic, without normalisation; turns are given by `plan`."""
+@dataclass
+class Pixels:
+    """Four pixels per image, real and generated."""
+
+    real: Tensor
+    fake: Tensor
+    batch: Batch
+
+
+class NormFree(Objective[Pixels]):
+    """A generator of four pixels and a critic, without normalization; turns are given by `plan`."""
 
     def __init__(self, plan: tuple[Turn, ...] = (Turn("d"), Turn("g")), dropout: float = 0.0) -> None:
         torch.manual_seed(0)
         self.generator = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 12))
         self.critic = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 1))
         self.modules = {"net": nn.ModuleList([self.generator, self.critic])}
-        self.phases = (Phase("d", (self.critic,)), Phase("g", (self.generator,), through_draw=True))
-        self.needs = Needs(images=(32,), text=False)
+        self.phases = (
+            Phase("d", "discriminator", (self.critic,), self.critic_loss),
+            Phase("g", "generator", (self.generator,), self.generator_loss),
+        )
+        self.needs = Needs(images=(32,))
         self.plan = plan
+        self.batches_per_step = len({turn.batch for turn in plan})
         self.forwards = 0
 
     def turns(self, step: int, memory: Any) -> tuple[Turn, ...]:
         return self.plan + (Turn("g", draw=9),) * int(memory.get("extra", 0))
 
-    def draw(self, batch: Batch, noise: Noise) -> Any:
+    def draw(self, batch: Batch, noise: Noise) -> Pixels:
         self.forwards += 1
         real = torch.nn.functional.adaptive_avg_pool2d(batch.images[32], 2).flatten(1)
-        return real, self.generator(noise.normal(batch.size, 6)), torch.is_grad_enabled()
+        return Pixels(real, self.generator(noise.normal(batch.size, 6)), batch)
 
-    def loss(self, phase: str, draw: Any) -> dict[str, Tensor]:
-        real, fake, _ = draw
-        if phase == "d":
-            return {"total": (self.critic(fake.detach()) - self.critic(real)).mean()}
-        return {"total": -self.critic(fake).mean()}
+    def critic_loss(self, draw: Pixels) -> dict[str, Tensor]:
+        return {"total": (self.critic(draw.fake.detach()) - self.critic(draw.real)).mean()}
+
+    def generator_loss(self, draw: Pixels) -> dict[str, Tensor]:
+        return {"total": -self.critic(draw.fake).mean()}
 
     def remember(self, step: int, seen: Any) -> dict[str, float]:
         return {"extra": float(seen["d"].item() < 0)}
+
+
+def critic_turns(count: int) -> tuple[Turn, ...]:
+    """So many turns of the critic and one of the generator, each on a batch of its own (WGAN)."""
+    return (*(Turn("d", batch=number) for number in range(count)), Turn("g", batch=count))
 
 
 @dataclass
@@ -309,7 +335,7 @@ class Shape:
     [
         Shape((Turn("d"), Turn("g")), 1),
         Shape((Turn("d"), Turn("g", draw=1)), 2),
-        Shape((*(Turn("d", batch=number) for number in range(5)), Turn("g", batch=5)), 6),
+        Shape(critic_turns(5), 6),
         Shape((Turn("d"), Turn("g"), Turn("g", draw=1)), 2),
     ],
     ids=["shared", "fresh-noise", "wgan", "tac-gan"],
@@ -319,7 +345,7 @@ def test_turns_share_draws_and_resume_exactly(workspace: Workspace, shape: Shape
     feed.batches_per_step = 1 + max(turn.batch for turn in shape.plan)
 
     def trainer() -> Trainer:
-        return Trainer(NormFree(shape.plan, dropout=0.3), feed, tiny(), device=CPU)
+        return Trainer(NormFree(shape.plan, dropout=0.3), feed, tiny(optim={"decay_every": 0.25}), device=CPU)
 
     whole, first = trainer(), trainer()
     whole.run_step()
@@ -333,6 +359,7 @@ def test_turns_share_draws_and_resume_exactly(workspace: Workspace, shape: Shape
     for _ in range(3):
         second.run_step()
     assert same(whole.objective.modules["net"].state_dict(), second.objective.modules["net"].state_dict())
+    assert second.epoch == whole.epoch == 6 * whole.objective.batches_per_step * 4 / 80
 
 
 def test_only_the_moving_phase_gets_gradients(workspace: Workspace) -> None:
@@ -340,3 +367,175 @@ def test_only_the_moving_phase_gets_gradients(workspace: Workspace) -> None:
     trainer = Trainer(objective, job(workspace, "feed").trainer.feed, tiny(), device=CPU)
     trainer.run_step()
     assert all(param.grad is None for param in objective.generator.parameters())
+
+
+class Watched(NormFree):
+    """Counts the draws and the batches that are alive whenever a new draw is made."""
+
+    def __init__(self, plan: tuple[Turn, ...]) -> None:
+        super().__init__(plan)
+        self.draws: list[weakref.ref[Pixels]] = []
+        self.batches: list[weakref.ref[Batch]] = []
+        self.alive: list[tuple[int, int]] = []
+
+    def draw(self, batch: Batch, noise: Noise) -> Pixels:
+        made = super().draw(batch, noise)
+        self.draws.append(weakref.ref(made))
+        if all(known() is not batch for known in self.batches):
+            self.batches.append(weakref.ref(batch))
+        self.alive.append((self.living(self.draws), self.living(self.batches)))
+        return made
+
+    @staticmethod
+    def living(references: list[Any]) -> int:
+        return sum(reference() is not None for reference in references)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_draws_and_batches_are_dropped_after_their_last_turn(workspace: Workspace, accumulate: int) -> None:
+    """Of a hundred batches one is there at a time; batch 0, which the generator comes back to, stays to the end."""
+    feed = job(workspace, "feed").trainer.feed
+    trainer = Trainer(Watched(critic_turns(100)), feed, tiny(accumulate=accumulate), device=CPU)
+    trainer.batches = Prefetcher(feed)
+    trainer.run_step()
+    watched = trainer.objective
+    assert isinstance(watched, Watched)
+    assert len(watched.alive) == 101 * accumulate and set(watched.alive) == {(1, 1)}
+    assert watched.living(watched.draws) == watched.living(watched.batches) == 0
+
+    plan = (Turn("d"), Turn("d", batch=1), Turn("d", batch=2), Turn("g"), Turn("g", draw=1))
+    trainer = Trainer(Watched(plan), feed, tiny(), device=CPU)
+    trainer.run_step()
+    assert trainer.objective.alive == [(1, 1), (2, 2), (2, 2), (1, 1)]  # type: ignore[attr-defined]
+
+
+def test_an_objective_remembers_means_over_turns(workspace: Workspace) -> None:
+    """What `remember` sees of a step is what the log says of it."""
+
+    class Remembering(NormFree):
+        def remember(self, step: int, seen: Any) -> dict[str, float]:
+            return {name: float(value) for name, value in seen.items()}
+
+    for accumulate in (1, 2):
+        feed = job(workspace, "feed").trainer.feed
+        trainer = Trainer(Remembering(critic_turns(5)), feed, tiny(accumulate=accumulate), device=CPU)
+        trainer.run_step()
+        assert trainer.memory == pytest.approx(trainer.meters.read(), rel=1e-5)
+
+
+def test_epochs_and_speed_count_every_batch(workspace: Workspace) -> None:
+    """80 images in batches of 4: six batches per step make 0.3 epochs."""
+    made = job(workspace, "run")
+    seen: list[Progress] = []
+    made.trainer = Trainer(NormFree(critic_turns(5)), made.trainer.feed, tiny(steps=None, epochs=1.5), device=CPU)
+    train(made.trainer, made.run, save_weights=lambda trainer: None, on_log=seen.append)
+    assert total_steps(tiny(steps=None, epochs=1.5), 80, 4, batches_per_step=6) == 5
+    assert [progress.step for progress in seen] == [1, 2, 3, 4, 5]
+    assert [progress.epoch for progress in seen] == pytest.approx([0.3, 0.6, 0.9, 1.2, 1.5])
+    seconds_per_step = [6 * 4 / progress.images_per_second for progress in seen]
+    left = [seconds * (5 - progress.step) for seconds, progress in zip(seconds_per_step, seen, strict=True)]
+    assert [progress.seconds_left for progress in seen] == pytest.approx(left)
+
+
+def test_a_state_without_a_count_of_batches_has_one_per_step(workspace: Workspace) -> None:
+    feed = job(workspace, "feed").trainer.feed
+    first, second = (Trainer(NormFree(), feed, tiny(), device=CPU) for _ in range(2))
+    for _ in range(3):
+        first.run_step()
+    state = first.state()
+    del state["batches"]
+    second.load(state)
+    assert second.epoch == first.epoch == 0.15
+
+
+def test_weights_are_clipped_after_the_step_and_before_they_are_averaged(workspace: Workspace) -> None:
+    objective = NormFree()
+    params = list(objective.generator.parameters())
+
+    def clip() -> None:
+        torch._foreach_clamp_min_(params, -0.01)
+        torch._foreach_clamp_max_(params, 0.01)
+
+    d, g = objective.phases
+    objective.phases = (d, replace(g, after_step=clip, ema=objective.modules["net"]))
+    trainer = Trainer(objective, job(workspace, "feed").trainer.feed, tiny(ema=1e-9), device=CPU)
+    trainer.run_step()
+    average = trainer.players["g"].average
+    assert average is not None and any(param.abs().max() > 0.011 for param in objective.critic.parameters())
+    for param, mean in zip(params, average.module.parameters(), strict=False):
+        assert param.abs().max() <= 0.01 and mean.abs().max() <= 0.01001
+
+
+def test_learning_rates_and_gradients_through_the_draw_go_by_role() -> None:
+    config, loss = OptimConfig(lr=1e-3, lr_discriminator=4e-3), NormFree().critic_loss
+    roles: list[Any] = ["discriminator", "generator", "encoder"]
+    phases = [Phase("x", role, (), loss) for role in roles]
+    assert [base_rate(phase, config) for phase in phases] == [4e-3, 1e-3, 1e-3]
+    assert [base_rate(phase, OptimConfig(lr=1e-3)) for phase in phases] == [1e-3] * 3
+    assert [phase.through_draw for phase in phases] == [False, True, True]
+
+
+# -- the log -------------------------------------------------------------------------------------------------------------------
+
+
+def test_intervals_of_the_log() -> None:
+    assert [log_interval(TrainConfig(steps=5), steps) for steps in (1, 199, 200, 399, 400, 20_000, 10**6)] == [1, 1, 1, 1, 2, 100, 100]
+    assert log_interval(TrainConfig(steps=5, tick_steps=7), 20_000) == 7
+    assert log_interval(TrainConfig(steps=5, log_steps=30), 10) == 30
+    assert log_interval(TrainConfig(steps=5, log_steps=30, tick_steps=20), 10) == 20
+
+
+def test_losses_are_logged_between_ticks(workspace: Workspace) -> None:
+    """Every line is the mean since the line before, a tick has one wherever it falls, and a report of so short a run has curves."""
+    ticks: list[int] = []
+    made = job(workspace, "each")
+    finish(made, on_tick=lambda trainer, progress: ticks.append(progress.step))
+    lines = made.run.log_lines()
+    assert [line["step"] for line in lines] == list(range(1, 21)) and ticks == [10, 20]
+    assert {len(series.xs) for chart in loss_series(lines).values() for series in chart} == {20}
+
+    thinner = job(workspace, "fourth", "train.log_steps=4")
+    finish(thinner)
+    steps = [line["step"] for line in thinner.run.log_lines()]
+    assert steps == [4, 8, 10, 12, 16, 20]
+    for first, last, line in zip([0, *steps], steps, thinner.run.log_lines(), strict=False):
+        for name, value in line["losses"].items():
+            assert value == pytest.approx(sum(each["losses"][name] for each in lines[first:last]) / (last - first), rel=1e-4, abs=1e-6)
+    assert same(*(dict(made_.trainer.objective.modules["generator"].state_dict()) for made_ in (made, thinner)))
+
+
+def losses_of(run: Run) -> list[dict[str, Any]]:
+    return [{key: line[key] for key in ("step", "total_steps", "epoch", "losses")} for line in run.log_lines()]
+
+
+@pytest.mark.parametrize("cut", [10, 13])
+def test_a_run_that_was_killed_has_the_log_of_an_undisturbed_one(workspace: Workspace, cut: int) -> None:
+    """Killed between the state at step 10 and its line, or some lines later."""
+    whole = job(workspace, "whole")
+    finish(whole)
+    made = job(workspace, "killed")
+
+    def die(trainer: Trainer) -> None:
+        raise KeyboardInterrupt
+
+    append = made.run.append_log
+    made.run.append_log = lambda line: die(made.trainer) if line["step"] == cut else append(line)  # type: ignore[method-assign,func-returns-value]
+    with pytest.raises(KeyboardInterrupt):
+        finish(made)
+    assert made.run.log_lines()[-1]["step"] == cut - 1
+    again = job(workspace, "killed")
+    finish(again)
+    assert losses_of(again.run) == losses_of(whole.run)
+
+
+def test_a_run_of_before_continues_with_any_interval(workspace: Workspace) -> None:
+    """Its `config.yaml` lacks the key, and its log has a line per tick."""
+    made = job(workspace, "run")
+    path = made.run.folder / "config.yaml"
+    text = path.read_text()
+    assert "  log_steps: null\n" in text
+    path.write_text(text.replace("  log_steps: null\n", ""))
+    finish(job(workspace, "run", "train.log_steps=10"), stop_after=0.0)
+    finish(job(workspace, "run", "train.log_steps=5"))
+    assert [line["step"] for line in made.run.log_lines()] == [1, 5, 10, 15, 20]
+    assert made.run.status()["finished"]

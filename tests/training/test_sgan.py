@@ -20,7 +20,7 @@ from stackgan_cli.data.sources import SourceOptions, gather
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.objectives.inverting import InvertingObjective
 from stackgan_cli.runs import Run, Weights
-from stackgan_cli.training.inputs import resolve
+from stackgan_cli.training.inputs import ResolvedInputs
 from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import train
 from stackgan_cli.training.plan import plan
@@ -30,8 +30,8 @@ CPU = torch.device("cpu")
 
 
 def job(workspace: Workspace, name: str, *overrides: str, preset: str = "tiny-sgan") -> Job:
-    config = resolve(load_config(preset, [*overrides]), workspace)
-    return open_job(config, Run.open_or_create(workspace.runs / name, config), workspace, device=CPU)
+    inputs = ResolvedInputs(load_config(preset, [*overrides]), workspace)
+    return open_job(inputs, Run.open_or_create(workspace.runs / name, inputs.config), device=CPU)
 
 
 def finish(made: Job, **options: Any) -> dict[str, Tensor]:
@@ -133,10 +133,10 @@ def test_a_missing_encoder_is_planned_or_refused(trained: Workspace, tmp_path: P
     other.caches.mkdir(parents=True)
     other.cache_path_for("digits").symlink_to(trained.cache_path_for("digits"))
     config = load_config("tiny-sgan")
-    assert [item.command for item in plan(resolve(config, other), other)] == ["stackgan train --preset tiny-sgan-encoder"]
+    assert [item.command for item in plan(ResolvedInputs(config, other))] == ["stackgan train --preset tiny-sgan-encoder"]
     for words, error in (("requires.extractor=null", "no encoder is named"), ("requires.extractor=nothing", "is not there")):
         with pytest.raises(MismatchError, match=error):
-            resolve(load_config("tiny-sgan", [words]), other)
+            ResolvedInputs(load_config("tiny-sgan", [words]), other)
     with pytest.raises(MismatchError, match="is not there or not finished"):
         job(other, "early")
 
