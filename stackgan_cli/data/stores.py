@@ -39,11 +39,12 @@ class Images(Protocol):
 
 
 class ImageStore:
-    """Images `rows` of a cache, as a model of resolution `side` sees them; `positions` (B,) below index `rows`.
+    """Images `rows` of a cache, as a model of resolution `side` sees them. `positions` (B,) of the methods are indices into `rows`.
 
-    Training crops them from 76/64 of the side. With `whole` nothing is cut off, but of images that are not square the ends.
-    A window of an image that was squashed to a square has `side` px; one of an image that kept its aspect is cut out at the stored size
-    and reduced afterwards. Raises DataError when the stored images are too small, ConfigError when they do not fit on the device.
+    Windows are crops from 76/64 of the side. With `whole` nothing is cut off except the ends of images that are not square.
+    A window of a squashed image has `side` px, because the image is reduced first. A window of an image that kept its aspect is cut
+    out at the stored size and reduced afterwards.
+    Raises DataError when the stored images are too small, ConfigError when they do not fit on the device.
     """
 
     def __init__(
