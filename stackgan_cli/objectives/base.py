@@ -81,8 +81,8 @@ class Objective(ABC, Generic[D]):
     phases: tuple[Phase[D], ...]
     needs: Needs
     batches_per_step: int = 1
-    """How many batch numbers the turns of a step have. The length of a run in epochs follows from it; where the number varies, give the
-    usual one: the epochs that are logged count the batches that were really used."""
+    """How many batch numbers the turns of a step have at most. The length of a run in epochs follows from it; the epochs that are logged
+    count the batches that were really used."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:

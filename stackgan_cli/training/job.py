@@ -21,6 +21,7 @@ from stackgan_cli.runtime import World, key_seed
 from stackgan_cli.text.alphabet import encode_batch
 from stackgan_cli.training.inputs import ResolvedInputs
 from stackgan_cli.training.loop import Trainer
+from stackgan_cli.training.plan import plan
 
 
 @dataclass
@@ -56,6 +57,8 @@ def open_job(inputs: ResolvedInputs, run: Run, *, device: torch.device, world: W
     Raises MismatchError when they do, or are not those that the run was started with.
     """
     config, cache, needs_of = inputs.config, inputs.cache, inputs.requirements
+    for item in plan(inputs):
+        raise MismatchError(f"{item.what} is missing", where=config.name, hint=item.command)
     spec = registry.find(config.model.arch)
     torch.manual_seed(key_seed(config.train.seed, "init"))
     networks = spec.build(config.model)
@@ -63,9 +66,7 @@ def open_job(inputs: ResolvedInputs, run: Run, *, device: torch.device, world: W
     if not run.state_path.is_file():
         started_from |= spec.initialise(networks, config.model, inputs)
     objective = spec.objective(config.model, networks)
-    if needs_of.text_dim is not None:
-        if inputs.vectors is None:
-            raise MismatchError("no text vectors for this cache", where=cache.path, hint=f"stackgan encode-text {config.data.cache}")
+    if inputs.vectors is not None:
         started_from["text_encoder"] = inputs.vectors.encoder_hash
     _check_same(run, started_from)
     feed = Feed(

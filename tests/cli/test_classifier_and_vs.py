@@ -98,7 +98,7 @@ def test_a_similarity_is_complete(shell: Shell) -> None:  # noqa: F811
     (line,) = metrics_of(shell, "tiny-vs-demo")
     assert (line["metric"], line["split"], line["images"]) == ("vs-ranking", "test", 20)
     shell.ok("train", "--preset", "tiny-stage1", NO_TEXT, *STEPS)
-    assert shell.workspace.newest_run(draws=True).name == "tiny-stage1-demo"  # type: ignore[union-attr]
+    assert shell.workspace.newest_run(generates=True).name == "tiny-stage1-demo"  # type: ignore[union-attr]
 
 
 class Means(torch.nn.Module):
@@ -137,12 +137,12 @@ def test_a_similarity_on_an_extractor_with_a_file_of_its_own(shell: Shell, tmp_p
         (["tiny-classifier", "model.label=bodi"], 4, "did you mean 'body'"),
         (["tiny-classifier", "model.label=plumage"], 4, "model.label may be class, background, beak"),
         (["tiny-classifier", "model.label=body+"], 3, "model.label"),
-        (["tiny-classifier", "model.num_classes=5"], 4, "has 8 labels (body), and the classifier 5"),
+        (["tiny-classifier", "model.num_classes=5"], 4, "has 8 labels (body), and the model 5"),
         (["tiny-classifier", "data.split=validation"], 3, "'train', 'test' or 'all'"),
         (["tiny-classifier", "model.weights=x.pth"], 3, "only the inception backbone"),
         (["tiny-classifier", "model.backbone=inception", "model.weights=nowhere.pth"], 2, "no such file"),
-        (["tiny-vs", NO_TEXT, "requires.extractor=null"], 5, "no extractor is named"),
-        (["tiny-vs", NO_TEXT, "requires.extractor=nothing"], 5, "is neither a finished run, a weights file nor a preset"),
+        (["tiny-vs", NO_TEXT, "requires.extractor=null"], 5, "no classifier is named"),
+        (["tiny-vs", NO_TEXT, "requires.extractor=nothing"], 5, "does not exist or is not finished"),
         (["tiny-vs", NO_TEXT, "requires.extractor=torchscript:nowhere.pt"], 2, "no such file"),
         (["tiny-vs", NO_TEXT, "requires.extractor=tiny-stage1"], 5, "is a stackgan-v1, and not a classifier"),
     ],

@@ -155,7 +155,9 @@ def in_double_precision(network: nn.Module, seed: int) -> None:
             param.data *= 1 + ULP * torch.randn(param.shape, dtype=param.dtype, generator=source)
 
 
-def losses_and_norms(objective: Objective, draw: Any, letters: Mapping[str, str]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+def losses_and_norms(
+    objective: Objective[Any], draw: Any, letters: Mapping[str, str]
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
     """All turns of a step as the loop makes them: only the weights of the turn's phase have gradients.
 
     Returns the losses of every phase and the gradient norms; `letters` gives the published letter of every network.
@@ -167,7 +169,7 @@ def losses_and_norms(objective: Objective, draw: Any, letters: Mapping[str, str]
             for param in network.parameters():
                 param.grad = None
                 param.requires_grad_(id(param) in moving)
-        parts = objective.loss(phase.name, draw)
+        parts = phase.loss(draw)
         parts["total"].backward()
         losses[phase.name] = {name: value.detach() for name, value in parts.items()}
         for name, network in objective.modules.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_loop import CPU, NormFree, critic_turns, finish, job, same, tiny
+from test_loop import NormFree, critic_turns, finish, job, play, same, tiny
 
 from stackgan_cli.data.prefetch import Prefetcher
 from stackgan_cli.errors import MismatchError
@@ -15,7 +15,6 @@ from stackgan_cli.objectives.base import Objective
 from stackgan_cli.runtime import Noise
 from stackgan_cli.training import cuda_graphs as graphs
 from stackgan_cli.training.cuda_graphs import KeptNoise, Recorder
-from stackgan_cli.training.loop import Trainer
 from stackgan_cli.workspace import Workspace
 
 
@@ -71,7 +70,7 @@ def test_steps_of_many_turns_are_not_recorded(workspace: Workspace, monkeypatch:
     monkeypatch.setattr(Rerun, "recorded", 0)
     monkeypatch.setattr(NormFree, "remember", Objective.remember)
     feed = job(workspace, "feed").trainer.feed
-    plain, recorded = (Trainer(NormFree(critic_turns(critics)), feed, tiny(), device=CPU) for _ in range(2))
+    plain, recorded = (play(NormFree(critic_turns(critics)), feed, tiny()) for _ in range(2))
     recorded.recorder = Recorder()
     for _ in range(graphs.WARM_UP + 2):
         plain.run_step()

@@ -319,6 +319,12 @@ class NormFree(Objective[Pixels]):
         return {"extra": float(seen["d"].item() < 0)}
 
 
+def play(objective: NormFree, feed: Feed, config: TrainConfig) -> Trainer:
+    """A trainer, with a feed that gives as many batches per step as the objective asks for."""
+    feed.batches_per_step = objective.batches_per_step
+    return Trainer(objective, feed, config, device=CPU)
+
+
 def critic_turns(count: int) -> tuple[Turn, ...]:
     """So many turns of the critic and one of the generator, each on a batch of its own (WGAN)."""
     return (*(Turn("d", batch=number) for number in range(count)), Turn("g", batch=count))
@@ -342,10 +348,9 @@ class Shape:
 )
 def test_turns_share_draws_and_resume_exactly(workspace: Workspace, shape: Shape) -> None:
     feed = job(workspace, "feed").trainer.feed
-    feed.batches_per_step = 1 + max(turn.batch for turn in shape.plan)
 
     def trainer() -> Trainer:
-        return Trainer(NormFree(shape.plan, dropout=0.3), feed, tiny(optim={"decay_every": 0.25}), device=CPU)
+        return play(NormFree(shape.plan, dropout=0.3), feed, tiny(optim={"decay_every": 0.25}))
 
     whole, first = trainer(), trainer()
     whole.run_step()
@@ -395,7 +400,7 @@ class Watched(NormFree):
 def test_draws_and_batches_are_dropped_after_their_last_turn(workspace: Workspace, accumulate: int) -> None:
     """Of a hundred batches one is there at a time; batch 0, which the generator comes back to, stays to the end."""
     feed = job(workspace, "feed").trainer.feed
-    trainer = Trainer(Watched(critic_turns(100)), feed, tiny(accumulate=accumulate), device=CPU)
+    trainer = play(Watched(critic_turns(100)), feed, tiny(accumulate=accumulate))
     trainer.batches = Prefetcher(feed)
     trainer.run_step()
     watched = trainer.objective
@@ -418,7 +423,7 @@ def test_an_objective_remembers_means_over_turns(workspace: Workspace) -> None:
 
     for accumulate in (1, 2):
         feed = job(workspace, "feed").trainer.feed
-        trainer = Trainer(Remembering(critic_turns(5)), feed, tiny(accumulate=accumulate), device=CPU)
+        trainer = play(Remembering(critic_turns(5)), feed, tiny(accumulate=accumulate))
         trainer.run_step()
         assert trainer.memory == pytest.approx(trainer.meters.read(), rel=1e-5)
 
@@ -427,7 +432,7 @@ def test_epochs_and_speed_count_every_batch(workspace: Workspace) -> None:
     """80 images in batches of 4: six batches per step make 0.3 epochs."""
     made = job(workspace, "run")
     seen: list[Progress] = []
-    made.trainer = Trainer(NormFree(critic_turns(5)), made.trainer.feed, tiny(steps=None, epochs=1.5), device=CPU)
+    made.trainer = play(NormFree(critic_turns(5)), made.trainer.feed, tiny(steps=None, epochs=1.5))
     train(made.trainer, made.run, save_weights=lambda trainer: None, on_log=seen.append)
     assert total_steps(tiny(steps=None, epochs=1.5), 80, 4, batches_per_step=6) == 5
     assert [progress.step for progress in seen] == [1, 2, 3, 4, 5]

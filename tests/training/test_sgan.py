@@ -134,10 +134,10 @@ def test_a_missing_encoder_is_planned_or_refused(trained: Workspace, tmp_path: P
     other.cache_path_for("digits").symlink_to(trained.cache_path_for("digits"))
     config = load_config("tiny-sgan")
     assert [item.command for item in plan(ResolvedInputs(config, other))] == ["stackgan train --preset tiny-sgan-encoder"]
-    for words, error in (("requires.extractor=null", "no encoder is named"), ("requires.extractor=nothing", "is not there")):
+    for words, error in (("requires.extractor=null", "no classifier is named"), ("requires.extractor=nothing", "does not exist")):
         with pytest.raises(MismatchError, match=error):
             ResolvedInputs(load_config("tiny-sgan", [words]), other)
-    with pytest.raises(MismatchError, match="is not there or not finished"):
+    with pytest.raises(MismatchError, match="extractor 'tiny-sgan-encoder' is missing"):
         job(other, "early")
 
 
@@ -146,14 +146,14 @@ def encoder_of(workspace: Workspace, name: str, *overrides: str) -> str:
     return f"requires.extractor={name}"
 
 
-def test_an_encoder_that_does_not_recognise_the_images_is_refused(trained: Workspace) -> None:
+def test_an_encoder_that_does_not_recognize_the_images_is_refused(trained: Workspace) -> None:
     word = encoder_of(trained, "untrained", "train.steps=1", "train.optim.lr=1e-9")
-    with pytest.raises(MismatchError, match=r"recognises \d+ of 100 training images of digits: it was trained on another dataset"):
+    with pytest.raises(MismatchError, match=r"recognizes \d+ of 100 training images of this dataset: it was trained on another one"):
         job(trained, "foreign", word)
 
 
 def test_an_encoder_of_another_number_of_labels_is_refused(trained: Workspace, workspace: Workspace) -> None:
-    with pytest.raises(DataError, match=r"has 40 labels \(class\), and the classifier 10"):
+    with pytest.raises(DataError, match=r"has 40 labels \(class\), and the model 10"):
         job(trained, "birds", f"data.cache={workspace.cache_path('demo')}", "requires.extractor=tiny-sgan-encoder-digits")
 
 
@@ -166,5 +166,5 @@ def test_images_smaller_than_the_encoder_takes_are_refused(trained: Workspace) -
 
 def test_a_classifier_that_is_no_stack_is_refused(trained: Workspace, workspace: Workspace) -> None:
     finish(job(workspace, "plain", "train.steps=2", preset="tiny-classifier"))
-    with pytest.raises(MismatchError, match="only one of backbone 'sgan' can be inverted"):
+    with pytest.raises(MismatchError, match="only one with backbone 'sgan' can be inverted"):
         job(trained, "not-invertible", f"requires.extractor={workspace.runs / 'plain'}")
