@@ -18,6 +18,7 @@ from stackgan_cli.config.schema import OptimConfig, RunConfig, TrainConfig
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.data.caption_vectors import CaptionVectors
 from stackgan_cli.data.demo_birds import demo_records
+from stackgan_cli.data.feed import Feed
 from stackgan_cli.data.prefetch import Prefetcher
 from stackgan_cli.data.prepare import prepare
 from stackgan_cli.errors import DataError, Diverged, MismatchError
