@@ -85,6 +85,58 @@ def test_libraries_stay_where_they_belong(path: Path) -> None:
         assert "torch" not in used
 
 
+SNIFFING_ALLOWED = ("registry", "config", "models", "interop")
+"""Where the kind of a model's configuration may be asked for; everyone else asks the registry, or its properties."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_asks_which_architecture_it_has_to_do_with(path: Path) -> None:
+    if unit_of(path) in SNIFFING_ALLOWED:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    configs = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stackgan_cli.config.archs")
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "getattr", "hasattr"):
+            first, second = map(ast.unparse, node.args[:2])
+            where = f"{path}:{node.lineno}: {ast.unparse(node)}"
+            assert not (ast.unparse(node.func) == "isinstance" and any(name in second for name in configs)), where
+            assert first.rpartition(".")[2] not in ("model", "config") or ast.unparse(node.func) == "isinstance", where
+        if isinstance(node, ast.Match):
+            cases = [ast.unparse(case.pattern) for case in node.cases]
+            assert not any(case.startswith(f"{name}(") for case in cases for name in configs), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_session_stays_in_the_command_line(path: Path) -> None:
+    if unit_of(path) in ("cli", "__main__"):
+        return
+    names = {node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)}
+    assert "Session" not in names, path
+
+
+VERBS = {path.stem for path in (PACKAGE / "cli").glob("*.py")}
+NETWORKS = ("config/archs", "models", "objectives", "encoders", "interop")
+"""Folders in which an architecture or a network has a file each."""
+
+
+def test_no_two_files_have_names_that_look_alike() -> None:
+    """Files of one name are a verb in cli/, workflows/ and the layer that does its work, or one network in the folders of networks."""
+    folders: dict[str, list[str]] = {}
+    for path in FILES:
+        if path.stem not in ("__init__", "base"):
+            folders.setdefault(path.stem, []).append(str(path.parent.relative_to(PACKAGE)))
+    for name, places in folders.items():
+        if len(places) == 1 or all(place in NETWORKS for place in places):
+            continue
+        others = [place for place in places if place not in ("cli", "workflows")]
+        assert name in VERBS and len(others) <= 1, f"{name}.py is in {', '.join(places)}"
+
+
 def test_no_print_and_no_pickle() -> None:
     for path in FILES:
         tree = ast.parse(path.read_text(encoding="utf-8"))

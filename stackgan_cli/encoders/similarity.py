@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stackgan_cli.config.archs import Classifier as ClassifierConfig
 from stackgan_cli.config.archs import ExtractorFile
 from stackgan_cli.config.archs import VSSimilarity as VSSimilarityConfig
 from stackgan_cli.data.pixels import to_uint8
@@ -43,10 +42,10 @@ def build_networks(config: VSSimilarityConfig) -> dict[str, nn.Module]:
 def build_similarity(config: VSSimilarityConfig) -> VSSimilarity:
     """The network of a configuration, with random weights. An extractor that is still open counts as a classifier of default sizes."""
     extractor: ImageExtractor
-    if isinstance(config.extractor, ExtractorFile):
-        extractor = GivenExtractor(config.extractor)
+    if config.extractor_file is not None:
+        extractor = GivenExtractor(config.extractor_file)
     else:
-        extractor = build_classifier(config.extractor or ClassifierConfig())
+        extractor = build_classifier(config.classifier)
     return VSSimilarity(extractor, config.text_dim, config.joint_dim)
 
 

@@ -41,8 +41,8 @@ class JointSpace:
     def open(cls, path: Path, device: torch.device | str) -> JointSpace:
         """Load the weights of a `vs-similarity` or a `char-cnn-rnn`. Raises MismatchError for other weights."""
         device = torch.device(device)
-        model = Weights.open(path).config.model
-        if isinstance(model, CharCNNRNNConfig):
+        model = Weights.open(path).config.model.as_a(CharCNNRNNConfig)
+        if model is not None:
             return cls._of_encoder(path, model, device)
         weights, network = load_similarity(path)
         encoder = TextEncoder.inside(weights)

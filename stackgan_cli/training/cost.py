@@ -60,7 +60,7 @@ def meta_batch(needs: Needs, size: int, text_dim: int) -> Batch:
 def run_meta_step(objective: Objective[Any], config: RunConfig) -> None:
     """All turns of the first step, forwards and backwards, as the loop makes them (draws are kept: here they take no memory)."""
     size = config.train.batch_size // config.train.accumulate
-    batch = meta_batch(objective.needs, size, getattr(config.model, "text_dim", 1))
+    batch = meta_batch(objective.needs, size, registry.find(config.model.arch).requirements(config.model).text_dim or 1)
     turns = objective.turns(0, {})
     phases = {phase.name: phase for phase in objective.phases}
     draws: dict[tuple[int, int], Any] = {}

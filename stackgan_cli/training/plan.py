@@ -74,7 +74,7 @@ def _training(
     base, cache = load_config(preset, []), inputs.config.data.cache
     if kind == "extractor":
         as_classifier(base, preset)
-    overrides = {f"model.{key}": value for key, value in model.items() if getattr(base.model, key) != value}
+    overrides = {f"model.{key}": value for key, value in base.model.differing(model).items()}
     if base.data.cache != cache:
         overrides["data.cache"] = cache
     words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in overrides.items()]

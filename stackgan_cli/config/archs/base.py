@@ -6,6 +6,7 @@ leaves out takes its value from the row of the chosen variant, so that a resolve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import model_validator
@@ -48,6 +49,10 @@ class ModelConfig(Frozen):
     def as_a(self, kind: type[M]) -> M | None:
         """This configuration where it is of `kind`, else None: for those who read weights files of one kind alone."""
         return self if isinstance(self, kind) else None
+
+    def differing(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `values` that this model does not have."""
+        return {key: value for key, value in values.items() if getattr(self, key) != value}
 
     def of_stage1(self) -> dict[str, Any]:
         """What the Stage-I of a Stage-II model has to have."""

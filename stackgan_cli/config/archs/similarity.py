@@ -32,3 +32,13 @@ class VSSimilarity(ModelConfig):
     margin: Annotated[float, Field(gt=0)] = 0.2
     extractor: Annotated[Classifier | ExtractorFile, Field(discriminator="arch")] | None = None
     """None: what `requires.extractor` names. A run's own configuration shows it, and its weights file contains a classifier of ours."""
+
+    @property
+    def extractor_file(self) -> ExtractorFile | None:
+        """The extractor, where it stays in a file of its own."""
+        return self.extractor if isinstance(self.extractor, ExtractorFile) else None
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier inside the network; while it is still open, one of default sizes."""
+        return self.extractor if isinstance(self.extractor, Classifier) else Classifier()
