@@ -1,4 +1,4 @@
-"""The Typer application: root options and the table of subcommands. Imports nothing heavy, so that `--help` stays quick."""
+"""The Typer application: root options and the table of subcommands. Imports nothing heavy, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def root(
     workspace: Annotated[
         Path | None, typer.Option(help="Folder of caches and runs. Default: $STACKGAN_HOME, else the current folder.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Train, sample and measure stacked text-to-image GANs.
 
-    The options below may stand before or after the subcommand.
+    The options below may come before or after the subcommand.
     """
     session = session_of(ctx)
     session.json, session.quiet, session.debug, session.root = json, quiet, debug, workspace

@@ -1,4 +1,4 @@
-"""`stackgan doctor`: whether this machine can do the work."""
+"""`stackgan doctor`: checks whether this machine is ready to use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EPILOG = examples("stackgan doctor", "stackgan doctor --json", "stackgan doctor 
 
 
 def doctor(ctx: typer.Context) -> None:
-    """Check versions, device, disk and caches; exit 6 when something is wrong."""
+    """Check versions, device, disk and caches; exit with code 6 if something is wrong."""
     from stackgan_cli.workflows.doctor import doctor as check_all
 
     session = session_of(ctx)

@@ -1,4 +1,4 @@
-"""`stackgan encode-text`: vectors of the captions of a cache, or of the user's own words."""
+"""`stackgan encode-text`: embeddings of a cache's captions, or of the user's own captions."""
 
 from __future__ import annotations
 
@@ -21,29 +21,33 @@ EPILOG = examples(
 
 def encode_text(
     ctx: typer.Context,
-    cache: Annotated[str, typer.Argument(help="A prepared cache. Default: the newest.", show_default=False)] = "",
+    cache: Annotated[str, typer.Argument(help="Prepared cache. Default: the newest.", show_default=False)] = "",
     encoder: Annotated[
         str,
         typer.Option(
-            help="A file (.safetensors, .t7, .pth), a run, or a preset, which is trained when it has not been.", show_default=False
+            help="Text encoder: a file (.safetensors, .t7, .pth), a run, or a preset (trained first if necessary).", show_default=False
         ),
     ] = "",
-    caption: Annotated[list[str] | None, typer.Option(help="Encode this instead; may be repeated.", show_default=False)] = None,
-    file: Annotated[Path | None, typer.Option(help="Encode the lines of a text file instead.")] = None,
-    output: Annotated[Path | None, typer.Option(help="For --caption and --file: write a .npy file instead of printing.")] = None,
+    caption: Annotated[
+        list[str] | None, typer.Option(help="Caption to encode instead of a cache's captions; may be repeated.", show_default=False)
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Text file with captions to encode instead, one per line.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File (.npy) to write the embeddings of --caption or --file to, instead of printing them.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Store the vectors of all captions of a cache, or encode captions of your own."""
+    """Compute and store the embeddings of a cache's captions, or encode your own captions."""
     from stackgan_cli.workflows import encode_text as workflow
 
     session = session_of(ctx)
     captions = [*(caption or []), *(read_captions(file) if file is not None else [])]
     if not captions:
         if output is not None:
-            raise UsageError("--output goes with --caption or --file; vectors of a cache are kept beside it")
+            raise UsageError("--output goes with --caption or --file; embeddings of a cache are stored next to it")
         made = workflow.encode_text(cache, encoder=encoder, workspace=session.workspace, device=device, reporter=session)
         facts = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(made).items()}
-        counts = f"{made.captions:,} captions, {made.dimensions} numbers each"
+        counts = f"{made.captions:,} captions, {made.dimensions} dimensions each"
         session.result(facts, f"{made.path}: {counts}, encoder {made.encoder_hash[:8]}")
         return
     own = workflow.encode_captions(captions, encoder=encoder, workspace=session.workspace, device=device, reporter=session)

@@ -1,4 +1,4 @@
-"""`stackgan evaluate`: what the papers report, with the way it was made."""
+"""`stackgan evaluate`: the metrics that the papers report, with the protocol of each figure."""
 
 from __future__ import annotations
 
@@ -29,11 +29,17 @@ EPILOG = f"{METRIC_HELP}\n\n" + examples(
 def evaluate(
     ctx: typer.Context,
     subject: Annotated[
-        str, typer.Argument(help="A run, weights file, folder of pictures or CACHE[:SPLIT]. Default: the newest run.", show_default=False)
+        str,
+        typer.Argument(
+            help="What to measure: a run, weights file, folder of images or CACHE[:SPLIT]. Default: the newest run.", show_default=False
+        ),
     ] = "",
     reference: Annotated[
         str,
-        typer.Argument(help="The real pictures: a folder, CACHE[:SPLIT] or an .npz of statistics. Default: the run's.", show_default=False),
+        typer.Argument(
+            help="Real images to compare with: a folder, CACHE[:SPLIT] or a statistics file (.npz). Default: the run's dataset.",
+            show_default=False,
+        ),
     ] = "",
     metric: Annotated[
         list[str] | None,
@@ -44,35 +50,39 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="default, stackgan-is, ttur, clean, t2i-legacy or cifar.")] = "default",
+    protocol: Annotated[str, typer.Option(help="Protocol: default, stackgan-is, ttur, clean, t2i-legacy or cifar.")] = "default",
     extractor: Annotated[
         str,
         typer.Option(
-            help="tf-inception-2015, torchvision-inception, finetuned:FILE, classifier:RUN, torchscript:FILE or export:FILE. "
-            "Default: the classifier of the dataset, else tf-inception-2015; for accuracy one that judges its labels.",
+            help="Feature extractor: tf-inception-2015, torchvision-inception, finetuned:FILE, classifier:RUN, torchscript:FILE or export:FILE. "
+            "Default: the classifier of the dataset, else tf-inception-2015; for accuracy, a classifier of its labels.",
             show_default=False,
         ),
     ] = "",
-    weights: Annotated[str, typer.Option(help="A pattern of weights files: a curve over training.", show_default=False)] = "",
-    cache: Annotated[str, typer.Option(help="Dataset of captions and real pictures. Default: the run's.", show_default=False)] = "",
-    split: Annotated[str, typer.Option(help="train, test or all. Default: the protocol's, else test.", show_default=False)] = "",
+    weights: Annotated[str, typer.Option(help="Glob pattern of weights files: a curve over training.", show_default=False)] = "",
+    cache: Annotated[str, typer.Option(help="Cache of captions and real images. Default: the run's.", show_default=False)] = "",
+    split: Annotated[
+        str, typer.Option(help="Split of the cache: train, test or all. Default: the protocol's, else test.", show_default=False)
+    ] = "",
     count: Annotated[
-        int | None, typer.Option(min=1, help="Pictures to draw. Default: the protocol's, else one a caption, at most 30,000.")
+        int | None, typer.Option(min=1, help="Number of images to generate. Default: the protocol's, else one per caption, at most 30,000.")
     ] = None,
-    scale: Annotated[int | None, typer.Option(help="Side of the pictures. Default: the largest.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of captions, noise and subsets.")] = 0,
-    splits: Annotated[int | None, typer.Option(min=1, help="Parts of the inception score. Default: 10.", show_default=False)] = None,
+    scale: Annotated[int | None, typer.Option(help="Resolution of the generated images. Default: the largest.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for captions, noise and subsets.")] = 0,
+    splits: Annotated[
+        int | None, typer.Option(min=1, help="Number of splits for the inception score. Default: 10.", show_default=False)
+    ] = None,
     joint: Annotated[
-        str, typer.Option(help="vs-similarity or text encoder that judges captions: a run or a file.", show_default=False)
+        str, typer.Option(help="Run or file of the vs-similarity model or text encoder that scores captions.", show_default=False)
     ] = "",
     text_encoder: TextEncoderFile = None,
-    compat: Annotated[str | None, typer.Option(help="ms-ssim: hdgan pairs pictures as its released script does.")] = None,
-    weights_folder: Annotated[Path | None, typer.Option(help="Where weights of extractors lie. Default: extractors/.")] = None,
-    save_statistics: Annotated[Path | None, typer.Option(help="Also write the statistics of the subject to this .npz file.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures at a time. Default: as the device likes it.")] = None,
+    compat: Annotated[str | None, typer.Option(help="For ms-ssim: hdgan pairs images as HDGAN's released script does.")] = None,
+    weights_folder: Annotated[Path | None, typer.Option(help="Folder with published extractor weights. Default: extractors/.")] = None,
+    save_statistics: Annotated[Path | None, typer.Option(help="File (.npz) to write the subject's statistics to.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per batch. Default: chosen for the device.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Measure a run, weights or folders of pictures. Every figure says how it was made."""
+    """Measure a run, weights file, dataset or folder of images. Every figure is reported with its protocol."""
     from stackgan_cli.metrics.table import find_metrics
     from stackgan_cli.workflows import evaluate as workflow
 
@@ -80,9 +90,9 @@ def evaluate(
     if weights and subject:
         raise UsageError("give a subject or --weights, not both")
     if save_statistics is not None and save_statistics.suffix != ".npz":
-        raise UsageError("statistics are kept in .npz files", where="--save-statistics")
+        raise UsageError("statistics files end in .npz", where="--save-statistics")
     if compat not in (None, "hdgan"):
-        raise UsageError(f"unknown way {compat!r}", where="--compat", hint="hdgan, or leave it out")
+        raise UsageError(f"unknown value {compat!r}", where="--compat", hint="hdgan, or leave it out")
     names = metric if metric else [] if save_statistics else ["fid"]
     settings: dict[str, Any] = {
         "protocol": protocol,
@@ -123,7 +133,7 @@ def _figures(measured: Measured) -> str:
 
 
 def _curve(curve: list[Measured], metrics: list[str]) -> str:
-    """A row per weights file; without results, as all but the first process of several have them, nothing."""
+    """A row per weights file; empty without results (only the first of several processes has them)."""
     if not any(measured.results for measured in curve):
         return ""
     paths = [measured.weights.path for measured in curve if measured.weights is not None]

@@ -1,4 +1,4 @@
-"""`stackgan export`: our weights into the published layouts."""
+"""`stackgan export`: our weights files to the authors' formats."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ EPILOG = examples("stackgan export", "stackgan export --run v2-cub --output publ
 
 def export(
     ctx: typer.Context,
-    run: Annotated[str, typer.Option(help="A run. Default: the newest that draws.", show_default=False)] = "",
-    weights: Annotated[Path | None, typer.Option(help="A weights file instead of a run.")] = None,
-    layout: Annotated[str, typer.Option("--format", help="official: as the authors' code reads it.")] = "official",
-    output: Annotated[Path | None, typer.Option(help="Folder. Default: exported/ in the workspace.", show_default=False)] = None,
+    run: Annotated[str, typer.Option(help="Run to export. Default: the newest that generates images.", show_default=False)] = "",
+    weights: Annotated[Path | None, typer.Option(help="Weights file to export instead of a run.")] = None,
+    layout: Annotated[str, typer.Option("--format", help="File format: official (as the authors' code reads it).")] = "official",
+    output: Annotated[Path | None, typer.Option(help="Output folder. Default: exported/ in the workspace.", show_default=False)] = None,
 ) -> None:
-    """Write the networks of a run as the published code reads them."""
+    """Write the networks of a run in the format that the authors' code reads."""
     from stackgan_cli.workflows.export_weights import export_weights
 
     session = session_of(ctx)

@@ -1,4 +1,4 @@
-"""`stackgan import`: published checkpoints into weights files of ours."""
+"""`stackgan import`: published checkpoints to our weights files."""
 
 from __future__ import annotations
 
@@ -21,18 +21,28 @@ def import_weights(
     ctx: typer.Context,
     file: Annotated[
         Path,
-        typer.Argument(help="A generator (StackGAN-v1 PyTorch, StackGAN-v2, HDGAN), a char-CNN-RNN (.t7, .pth) or SGAN's encoder (.npz)."),
+        typer.Argument(
+            help="Checkpoint of a generator (StackGAN-v1 PyTorch, StackGAN-v2, HDGAN), a char-CNN-RNN (.t7, .pth) or SGAN's encoder (.npz)."
+        ),
     ],
     discriminator: Annotated[
-        list[Path] | None, typer.Option(help="Its discriminators; StackGAN-v2 has one a scale.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            help="Checkpoint of the generator's discriminator; repeat it for StackGAN-v2, which has one per scale.", show_default=False
+        ),
     ] = None,
-    text_encoder: Annotated[Path | None, typer.Option(help="The encoder of the captions it was trained on: .t7, .pth or ours.")] = None,
-    mean: Annotated[Path | None, typer.Option(help="SGAN's encoder of CIFAR-10: its meanimg.npy.", show_default=False)] = None,
+    text_encoder: Annotated[
+        Path | None, typer.Option(help="Text encoder that the generator was trained with (.t7, .pth or .safetensors).")
+    ] = None,
+    mean: Annotated[Path | None, typer.Option(help="Mean image (meanimg.npy) of SGAN's CIFAR-10 encoder.", show_default=False)] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Default: imported/NAME.safetensors, encoders/HASH.safetensors.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Output file. Default: imported/NAME.safetensors, or encoders/HASH.safetensors for a text encoder.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Convert a published checkpoint; what it is and its sizes are read off its tensors, and nothing in it is executed."""
+    """Convert a published checkpoint. Its type and sizes are inferred from its tensors; nothing in it is executed."""
     from stackgan_cli.workflows.import_weights import import_weights as convert
 
     session = session_of(ctx)
@@ -53,7 +63,7 @@ def _text(facts: dict[str, Any]) -> str:
     if "sides" in facts:
         return f"{path}: {facts['arch']}, images of {', '.join(map(str, facts['sides']))} px"
     if "hash" in facts:
-        return f"{path}: char-CNN-RNN {facts['variant']}, {facts['text_dim']} numbers per caption, hash {facts['hash'][:8]}"
+        return f"{path}: char-CNN-RNN {facts['variant']}, {facts['text_dim']} dimensions per caption, hash {facts['hash'][:8]}"
     model, cache = facts["model"], facts.pop("cache")
     color = "gray" if model["channels"] == 1 else "color"
     return (

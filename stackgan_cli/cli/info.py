@@ -1,4 +1,4 @@
-"""`stackgan info`: what a cache, a run or a weights file holds."""
+"""`stackgan info`: what a cache, run or weights file contains."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ EPILOG = examples("stackgan info", "stackgan info demo", "stackgan info runs/dem
 
 def info(
     ctx: typer.Context,
-    path: Annotated[str, typer.Argument(help="A cache, a run or a weights file. Without it, what the workspace has is listed.")] = "",
+    path: Annotated[str, typer.Argument(help="Cache, run or weights file. Default: list the caches and runs of the workspace.")] = "",
 ) -> None:
-    """Describe a cache, a run or a weights file, by name or path."""
+    """Describe a cache, run or weights file, given by name or path."""
     from stackgan_cli.workflows.info import info as describe
 
     session = session_of(ctx)

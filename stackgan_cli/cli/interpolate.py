@@ -1,4 +1,4 @@
-"""`stackgan interpolate`: images on the way from one caption, or one noise, to another."""
+"""`stackgan interpolate`: images between two captions, or between two noise vectors."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ EPILOG = examples(
 
 def interpolate(
     ctx: typer.Context,
-    captions: Annotated[list[str] | None, typer.Argument(help="Two or more. Default: two of the run's own.", show_default=False)] = None,
+    captions: Annotated[
+        list[str] | None, typer.Argument(help="Two or more captions. Default: two captions of the run.", show_default=False)
+    ] = None,
     labels: Labels = None,
-    steps: Annotated[int, typer.Option(min=2, help="Pictures a row.")] = 8,
-    noise: Annotated[bool, typer.Option("--noise", help="Walk between seeds; the first caption stays.")] = False,
-    count: Annotated[int, typer.Option(min=2, help="With --noise: how many seeds.")] = 3,
+    steps: Annotated[int, typer.Option(min=2, help="Number of images per row.")] = 8,
+    noise: Annotated[bool, typer.Option("--noise", help="Interpolate between seeds, with the first caption fixed.")] = False,
+    count: Annotated[int, typer.Option(min=2, help="Number of seeds, with --noise.")] = 3,
     noise_grid: Annotated[
-        str, typer.Option(help="RxC: conditioning noise a row, z a column (HDGAN); SGAN: z1 and z0.", show_default=False)
+        str,
+        typer.Option(help="Grid of ROWSxCOLUMNS: conditioning noise varies by row and z by column (SGAN: z1 and z0).", show_default=False),
     ] = "",
-    ca_only: Annotated[bool, typer.Option("--ca-only", help="One z, several conditioning noises a caption (StackGAN++ Fig. 11).")] = False,
-    zero_noise: Annotated[bool, typer.Option("--zero-noise", help="Noise that is kept is zero (StackGAN++ Fig. 13).")] = False,
+    ca_only: Annotated[
+        bool, typer.Option("--ca-only", help="Fix z and vary the conditioning noise of each caption (StackGAN++ Fig. 11).")
+    ] = False,
+    zero_noise: Annotated[bool, typer.Option("--zero-noise", help="Set the fixed noise to zero (StackGAN++ Fig. 13).")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of the GIF from one stop to the next.")] = 24,
-    video: Annotated[bool, typer.Option("--video", help="Also walk.mp4 (pip install 'stackgan[video]').")] = False,
+    frames: Annotated[int, typer.Option(min=1, help="Number of GIF frames between two captions or seeds.")] = 24,
+    video: Annotated[bool, typer.Option("--video", help="Also write walk.mp4 (needs pip install 'stackgan[video]').")] = False,
     run: RunName = "",
     weights: WeightsFile = None,
     scale: Scale = "",
@@ -38,7 +43,7 @@ def interpolate(
     text_encoder: TextEncoderFile = None,
     device: Device = "auto",
 ) -> None:
-    """Walk between captions (linear in the embedding) or between noises (on an arc): a strip, a grid of all pairs, a GIF."""
+    """Interpolate between captions (linearly in the embedding) or noise vectors (spherically): a strip, a grid of all pairs, a GIF."""
     from stackgan_cli.workflows.interpolate import interpolate as make
 
     session = session_of(ctx)

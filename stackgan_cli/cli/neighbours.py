@@ -28,27 +28,33 @@ class By(StrEnum):
 def neighbours(
     ctx: typer.Context,
     captions: Annotated[
-        list[str] | None, typer.Argument(help="What to draw. Default: captions of held-out images.", show_default=False)
+        list[str] | None, typer.Argument(help="Captions to generate images from. Default: captions of held-out images.", show_default=False)
     ] = None,
     labels: Labels = None,
-    images: Annotated[Path | None, typer.Option(help="Pictures of a folder instead of generated ones.", show_default=False)] = None,
-    real: Annotated[int, typer.Option(min=0, help="So many training images instead: each should be its own nearest.")] = 0,
+    images: Annotated[Path | None, typer.Option(help="Folder of images to use instead of generated ones.", show_default=False)] = None,
+    real: Annotated[
+        int, typer.Option(min=0, help="Number of training images to use instead, as a check: each should be its own nearest neighbor.")
+    ] = 0,
     count: Annotated[
-        int | None, typer.Option(min=1, help="Generated images; captions or labels are taken in turn. Default: one each, at least 8.")
+        int | None,
+        typer.Option(min=1, help="Number of images to generate, cycling through captions or labels. Default: one for each, at least 8."),
     ] = None,
-    nearest: Annotated[int, typer.Option(min=1, max=50, help="Neighbours of each.")] = 5,
+    nearest: Annotated[int, typer.Option(min=1, max=50, help="Number of neighbors per image.")] = 5,
     by: Annotated[
         By | None,
         typer.Option(
-            help="discriminator: its last map before the text (the papers); encoder: SGAN's; an extractor's features; or pixels. "
-            "Default: the encoder where the weights have one, else the discriminator.",
+            help="Space to compare in: discriminator (its last feature map before the text, as in the papers), encoder (SGAN's), "
+            "features (of an extractor) or pixels. "
+            "Default: the encoder if the weights have one, else the discriminator.",
             show_default=False,
         ),
     ] = None,
-    extractor: Annotated[str, typer.Option(help="With --by features. Default: as for evaluate.", show_default=False)] = "",
-    weights_folder: Annotated[Path | None, typer.Option(help="Where extractors' weights are.", show_default=False)] = None,
-    cache: Annotated[str, typer.Option(help="Whose training images. Default: the run's.", show_default=False)] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; the next has the next seed.")] = 0,
+    extractor: Annotated[
+        str, typer.Option(help="Feature extractor, with --by features. Default: as for evaluate.", show_default=False)
+    ] = "",
+    weights_folder: Annotated[Path | None, typer.Option(help="Folder with published extractor weights.", show_default=False)] = None,
+    cache: Annotated[str, typer.Option(help="Cache to take the training images from. Default: the run's.", show_default=False)] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; it increases by one per image.")] = 0,
     run: RunName = "",
     weights: WeightsFile = None,
     scale: Scale = "",

@@ -1,4 +1,4 @@
-"""`stackgan prepare`: a dataset into a cache."""
+"""`stackgan prepare`: convert a dataset to a cache."""
 
 from __future__ import annotations
 
@@ -26,23 +26,30 @@ class Fit(StrEnum):
 def prepare(
     ctx: typer.Context,
     dataset: Annotated[
-        str, typer.Argument(help="demo (drawn birds), cub (CUB-200-2011 with captions); with labels mnist, svhn, cifar10, digits.")
+        str,
+        typer.Argument(help="Dataset: demo (drawn birds) or cub (CUB-200-2011) with captions; mnist, svhn, cifar10 or digits with labels."),
     ] = "demo",
-    source: Annotated[Path | None, typer.Option(help="Folder of the dataset as published. Default: look for it, else download.")] = None,
+    source: Annotated[Path | None, typer.Option(help="Folder of the dataset as published. Default: look for it, else download it.")] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(help="Side of the stored images in pixels. Default: 304, with labels the dataset's.", show_default=False),
+        typer.Option(
+            help="Side of the stored images in pixels. Default: 304, or the dataset's own for datasets with labels.", show_default=False
+        ),
     ] = None,
-    fit: Annotated[Fit, typer.Option(help="squash: to a square (StackGAN-v1). keep: shorter side to the size (v2).")] = Fit.squash,
-    count: Annotated[int | None, typer.Option(help="demo: images to draw. Default: 3000.", show_default=False)] = None,
-    species: Annotated[int | None, typer.Option(help="demo: species, a fifth held out. Default: 1000.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(help="demo: another seed draws other birds.")] = 0,
-    name: Annotated[str, typer.Option(help="Name of the cache. Default: the dataset's.", show_default=False)] = "",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.", show_default=False)] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad image instead of leaving it out.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a cache of that name.")] = False,
+    fit: Annotated[
+        Fit, typer.Option(help="How images are resized: squash makes them square (StackGAN-v1), keep scales the shorter side (v2).")
+    ] = Fit.squash,
+    count: Annotated[int | None, typer.Option(help="Number of images to draw (demo only). Default: 3000.", show_default=False)] = None,
+    species: Annotated[
+        int | None, typer.Option(help="Number of species, of which a fifth is held out (demo only). Default: 1000.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the drawing (demo only).")] = 0,
+    name: Annotated[str, typer.Option(help="Name of the cache. Default: the dataset's name.", show_default=False)] = "",
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes. Default: one per core.", show_default=False)] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image instead of skipping it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing cache of that name.")] = False,
 ) -> None:
-    """Make a cache of a dataset. The same command continues it after an interruption."""
+    """Convert a dataset to a cache. If interrupted, the same command continues."""
     from stackgan_cli.workflows.prepare import prepare as make
 
     session = session_of(ctx)

@@ -11,7 +11,7 @@ from stackgan_cli.cli.common import examples, session_of
 from stackgan_cli.cli.ui import table
 
 app = typer.Typer(help="List, show, copy and check presets.", no_args_is_help=False, invoke_without_command=True)
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Keys to change.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Configuration keys to change.", show_default=False)]
 
 
 @app.callback(
@@ -24,7 +24,9 @@ def presets(ctx: typer.Context) -> None:
 
 
 @app.command(epilog=examples("stackgan presets ls", "stackgan presets ls table4"))
-def ls(ctx: typer.Context, pattern: Annotated[str, typer.Argument(help="Part of the name.", show_default=False)] = "") -> None:
+def ls(
+    ctx: typer.Context, pattern: Annotated[str, typer.Argument(help="Text that the names must contain.", show_default=False)] = ""
+) -> None:
     """List the presets."""
     from stackgan_cli.config.presets import load_config, preset_names
 
@@ -37,11 +39,11 @@ def ls(ctx: typer.Context, pattern: Annotated[str, typer.Argument(help="Part of 
 @app.command(epilog=examples("stackgan presets show v1-stage1", "stackgan presets show demo-stage1 --resolved train.batch_size=16"))
 def show(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="A preset, or a YAML file.")],
+    name: Annotated[str, typer.Argument(help="Preset or YAML file.")],
     overrides: Overrides = None,
-    resolved: Annotated[bool, typer.Option("--resolved", help="Every key, defaults and overrides included.")] = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Show every key, including defaults and overrides.")] = False,
 ) -> None:
-    """Print a preset as it is written, or with every key."""
+    """Print a preset as written, or with every key."""
     from stackgan_cli.config.presets import dump, find_preset, load_config
 
     config = load_config(name, overrides or [])
@@ -52,11 +54,11 @@ def show(
 @app.command(epilog=examples("stackgan presets cp demo-stage1 mine.yaml", "stackgan train --preset mine.yaml"))
 def cp(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="A preset, or a YAML file.")],
-    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    name: Annotated[str, typer.Argument(help="Preset or YAML file.")],
+    target: Annotated[Path, typer.Argument(help="File to write.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Copy a preset to a file of your own."""
+    """Copy a preset to a new file."""
     from stackgan_cli.config.presets import find_preset
     from stackgan_cli.errors import UsageError
     from stackgan_cli.files import write_text
@@ -64,15 +66,13 @@ def cp(
     source = find_preset(name)
     target = target / source.name if target.is_dir() else target
     if target.exists() and not force:
-        raise UsageError("this file exists", where=target, hint="--force replaces it")
+        raise UsageError("this file exists already", where=target, hint="--force replaces it")
     write_text(target, source.read_text(encoding="utf-8"))
     session_of(ctx).result({"path": str(target)}, f"{target}")
 
 
 @app.command(epilog=examples("stackgan presets validate mine.yaml", "stackgan presets validate demo-stage1 train.optim.lr=1e-3"))
-def validate(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(help="A preset, or a YAML file.")], overrides: Overrides = None
-) -> None:
+def validate(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Preset or YAML file.")], overrides: Overrides = None) -> None:
     """Check a configuration and report everything that is wrong with it."""
     from stackgan_cli.config.presets import load_config
 

@@ -1,4 +1,4 @@
-"""`stackgan report`: all there is to see of a run, in one HTML file."""
+"""`stackgan report`: everything about a run in one HTML file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ EPILOG = examples("stackgan report", "stackgan report demo-stage2-demo", "stackg
 
 def report(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(help="A run. Default: the newest that draws.", show_default=False)] = "",
-    output: Annotated[Path | None, typer.Option(help="The file. Default: report.html in the run's folder.", show_default=False)] = None,
+    run: Annotated[str, typer.Argument(help="Run to report on. Default: the newest that generates images.", show_default=False)] = "",
+    output: Annotated[Path | None, typer.Option(help="Output file. Default: report.html in the run's folder.", show_default=False)] = None,
 ) -> None:
-    """Write one self-contained page about a run: configuration, curves, samples, metrics, and the pictures made of it."""
+    """Write a self-contained page about a run: configuration, curves, samples, metrics and figures."""
     from stackgan_cli.workflows.report import report as write
 
     session = session_of(ctx)

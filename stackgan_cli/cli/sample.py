@@ -1,4 +1,4 @@
-"""`stackgan sample`: captions, or class labels, into images."""
+"""`stackgan sample`: generate images from captions or class labels."""
 
 from __future__ import annotations
 
@@ -28,28 +28,30 @@ class Stage(StrEnum):
 def sample(
     ctx: typer.Context,
     captions: Annotated[
-        list[str] | None, typer.Argument(help="What to draw. Default: captions of held-out images.", show_default=False)
+        list[str] | None, typer.Argument(help="Captions to generate images from. Default: captions of held-out images.", show_default=False)
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="A text file, one caption a line.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Text file with one caption per line.")] = None,
     run: RunName = "",
     weights: WeightsFile = None,
-    count: Annotated[int, typer.Option(min=1, help="Pictures a caption or label.")] = 4,
-    grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Also one picture with all of them and the captions.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture; the next has the next seed.")] = 0,
-    stage: Annotated[Stage | None, typer.Option(help="StackGAN-v1: which stage's pictures. Default: the last.", show_default=False)] = None,
-    scale: Annotated[str, typer.Option(help="Which side's pictures, e.g. 64, or all. Default: the largest.", show_default=False)] = "",
-    labels: Labels = None,
-    fixed_noise: Annotated[bool, typer.Option("--fixed-noise", help="The same noise for every caption or label.")] = False,
-    fix: Annotated[
-        list[str] | None, typer.Option(help="A noise that stays in a row, e.g. z1 (of its first seed) or z1=SEED.", show_default=False)
+    count: Annotated[int, typer.Option(min=1, help="Number of images per caption or label.")] = 4,
+    grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Also write a grid of all images with their captions.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; it increases by one per image.")] = 0,
+    stage: Annotated[
+        Stage | None, typer.Option(help="Stage whose images to write (StackGAN-v1). Default: the last.", show_default=False)
     ] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="No noise in the conditioning.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder. Default: a new one in samples/.", show_default=False)] = None,
+    scale: Annotated[str, typer.Option(help="Resolution of the images, e.g. 64, or all. Default: the largest.", show_default=False)] = "",
+    labels: Labels = None,
+    fixed_noise: Annotated[bool, typer.Option("--fixed-noise", help="Use the same noise for every caption or label.")] = False,
+    fix: Annotated[
+        list[str] | None, typer.Option(help="Noise input to keep fixed within a row: z1 (its first seed) or z1=SEED.", show_default=False)
+    ] = None,
+    mean: Annotated[bool, typer.Option("--mean", help="Use the mean conditioning instead of sampling it.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Output folder. Default: a new folder in samples/.", show_default=False)] = None,
     text_encoder: TextEncoderFile = None,
-    force: Annotated[bool, typer.Option("--force", help="Sample with another text encoder all the same.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Accept a text encoder other than the one used in training.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Draw pictures of captions or labels, with a grid and a JSON file from which each can be made again."""
+    """Generate images from captions or labels, with a grid and a JSON file that records how to make each again."""
     from stackgan_cli.workflows.sample import sample as make
 
     session = session_of(ctx)

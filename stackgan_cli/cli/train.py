@@ -1,4 +1,4 @@
-"""`stackgan train`: a preset into a run."""
+"""`stackgan train`: train a preset."""
 
 from __future__ import annotations
 
@@ -30,20 +30,24 @@ class Resume(StrEnum):
 
 def train(
     ctx: typer.Context,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Keys to change.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Configuration keys to change.", show_default=False)
+    ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", "-p", help="A preset or a YAML file. Default: one for the newest cache.", show_default=False)
+        str, typer.Option("--preset", "-p", help="Preset or YAML file. Default: the one for the newest cache.", show_default=False)
     ] = "",
-    name: Annotated[str, typer.Option(help="Name of the run. Default: the preset's and the dataset's.", show_default=False)] = "",
+    name: Annotated[str, typer.Option(help="Name of the run. Default: PRESET-DATASET.", show_default=False)] = "",
     device: Device = "auto",
-    stop_after: Annotated[str | None, typer.Option(help="Stop in good order after so long: 90s, 8m, 1.5h.", show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show configuration, cost and prerequisites; make nothing.")] = False,
-    no_prerequisites: Annotated[bool, typer.Option("--no-prerequisites", help="Do not make what is missing; say how to.")] = False,
-    resume: Annotated[Resume, typer.Option(help="never: refuse to continue a run that exists.")] = Resume.auto,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard event files into the run.")] = False,
-    gpus: Annotated[int, typer.Option(min=1, help="Start torchrun with so many processes.")] = 1,
+    stop_after: Annotated[str | None, typer.Option(help="Save and stop after this long, e.g. 90s, 8m or 1.5h.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the configuration, cost and prerequisites without training.")] = False,
+    no_prerequisites: Annotated[
+        bool, typer.Option("--no-prerequisites", help="Do not train missing prerequisites; print the commands that do.")
+    ] = False,
+    resume: Annotated[Resume, typer.Option(help="auto continues an existing run; never refuses to.")] = Resume.auto,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard event files to the run's folder.")] = False,
+    gpus: Annotated[int, typer.Option(min=1, help="Number of GPUs; starts one process per GPU with torchrun.")] = 1,
 ) -> None:
-    """Train a preset, making first what it needs. The same command continues the run after an interruption."""
+    """Train a preset, after training anything it requires. If interrupted, the same command continues."""
     from stackgan_cli.config.presets import require_pairs
 
     session = session_of(ctx)

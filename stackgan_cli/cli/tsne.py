@@ -1,4 +1,4 @@
-"""`stackgan tsne`: many images on a map, like beside like, and what repeats."""
+"""`stackgan tsne`: a map of many images, with similar ones next to each other and repeats marked."""
 
 from __future__ import annotations
 
@@ -26,22 +26,30 @@ def tsne(
     ctx: typer.Context,
     run: RunName = "",
     weights: WeightsFile = None,
-    count: Annotated[int, typer.Option(min=1, help="Generated images, and real ones where there are as many. The papers: 30000.")] = 3000,
-    cache: Annotated[str, typer.Option(help="Whose captions and real images. Default: the run's.", show_default=False)] = "",
-    split: Annotated[str, typer.Option(help="Which of them: train, test or all.")] = "test",
-    extractor: Annotated[str, typer.Option(help="As for evaluate, or pixels. Default: as for evaluate.", show_default=False)] = "",
-    weights_folder: Annotated[Path | None, typer.Option(help="Where extractors' weights are.", show_default=False)] = None,
-    pca: Annotated[int, typer.Option(min=0, help="Components before t-SNE; 0: none, as in the papers.")] = 50,
-    perplexity: Annotated[float, typer.Option(min=1, help="Of t-SNE.")] = 30.0,
-    grid: Annotated[int, typer.Option(min=0, max=200, help="Places a side. 0: up to 50, by the number of images.")] = 0,
-    snap: Annotated[Snap, typer.Option(help="assign: every place an image of its own; nearest: the papers'.")] = Snap.assign,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of captions, noise and map.")] = 0,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of generated images, and of real ones if there are as many (30000 in the papers).")
+    ] = 3000,
+    cache: Annotated[str, typer.Option(help="Cache to take captions and real images from. Default: the run's.", show_default=False)] = "",
+    split: Annotated[str, typer.Option(help="Split of the cache: train, test or all.")] = "test",
+    extractor: Annotated[
+        str, typer.Option(help="Feature extractor, as for evaluate, or pixels. Default: as for evaluate.", show_default=False)
+    ] = "",
+    weights_folder: Annotated[Path | None, typer.Option(help="Folder with published extractor weights.", show_default=False)] = None,
+    pca: Annotated[int, typer.Option(min=0, help="Number of PCA components before t-SNE; 0 skips PCA, as in the papers.")] = 50,
+    perplexity: Annotated[float, typer.Option(min=1, help="Perplexity of t-SNE.")] = 30.0,
+    grid: Annotated[
+        int, typer.Option(min=0, max=200, help="Grid cells per side; 0 chooses up to 50, depending on the number of images.")
+    ] = 0,
+    snap: Annotated[
+        Snap, typer.Option(help="assign gives every grid cell a different image; nearest works as in the papers.")
+    ] = Snap.assign,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for captions, noise and the map.")] = 0,
     scale: Scale = "",
     output: Output = None,
     text_encoder: TextEncoderFile = None,
     device: Device = "auto",
 ) -> None:
-    """Embed generated and, beside them, real images by t-SNE; mark images that repeat. A page shows each with its caption."""
+    """Embed generated and real images with t-SNE and mark repeated images. A page shows each image with its caption."""
     from stackgan_cli.workflows.tsne import repeats_line
     from stackgan_cli.workflows.tsne import tsne as make
 

@@ -1,4 +1,4 @@
-"""What the command line says, and where: results on stdout, everything for people on stderr.
+"""Output of the command line: results go to stdout, everything for people to stderr.
 
 Rich on a terminal (bars, colour unless NO_COLOR is set), plain lines elsewhere, one JSON document on stdout with `--json`.
 """
@@ -36,12 +36,12 @@ EVERY = 10.0
 
 
 class ReaderGone(Exception):
-    """Whoever read our results has closed the pipe."""
+    """The reader of our output has closed the pipe."""
 
 
 @dataclass
 class Session(Reporter):
-    """One invocation of the program: its root options, and its voice."""
+    """One invocation of the program: its root options and its output."""
 
     json: bool = False
     quiet: bool = False
@@ -63,7 +63,7 @@ class Session(Reporter):
 
     @property
     def silent(self) -> bool:
-        """Whether to keep quiet: asked to, or not the first of several processes."""
+        """Whether to print results and errors only: asked to, or not the first of several processes."""
         return self.quiet or os.environ.get("RANK", "0") != "0"
 
     @property
@@ -76,7 +76,7 @@ class Session(Reporter):
             self._write(text)
 
     def warn(self, text: str) -> None:
-        """Something the user should know although the command goes on; kept for the JSON document too."""
+        """A note that does not stop the command; also part of the JSON document."""
         self.warnings.append(text)
         if not self.silent:
             self._write(f"note: {text}", "yellow")
@@ -128,7 +128,7 @@ class Session(Reporter):
             raise ReaderGone from error
 
     def finish(self, error: dict[str, Any] | None = None) -> None:
-        """Write the JSON document, when one was asked for."""
+        """Write the JSON document, if one was asked for."""
         if self.json:
             document = {
                 "command": self.command,
@@ -168,9 +168,9 @@ class Line(Progress):
         self.done = 0
 
     def update(self, done: int, total: int, note: str = "", *, rate: float | None = None, left: float | None = None) -> None:
-        """`done` of `total`; a `note` makes a plain line at once. Less than before begins another round.
+        """`done` of `total`; a `note` makes a plain line at once. A smaller `done` than before starts another round.
 
-        `rate` in `unit` a second and `left` in seconds are measured since the start when they are not given.
+        `rate` in `unit` per second and `left` in seconds are measured from the start if they are not given.
         """
         now = time.monotonic()
         if self.first is None:

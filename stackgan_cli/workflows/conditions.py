@@ -1,4 +1,4 @@
-"""What to generate images of: captions or class labels as they are typed, which resolutions, and what a model is called in sidecars."""
+"""What to generate images from (captions, or class labels as typed), at which resolutions, and what sidecars record about a model."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from stackgan_cli.workflows.reporter import Reporter
 from stackgan_cli.workspace import Workspace
 
 HELD_OUT = 6
-"""Captions to take when the user gives none."""
+"""Number of captions to use if the user gives none."""
 FIRST_CLASSES = 10
-"""Labels to take when the user gives none."""
+"""Number of labels to use if the user gives none."""
 SHOWN = 12
-"""Names that an error lists."""
+"""Number of names that an error lists."""
 
 
 def conditions(
     sampler: Sampler, workspace: Workspace, reporter: Reporter, captions: Sequence[str], labels: Sequence[str]
 ) -> tuple[list[str] | None, list[int] | None]:
-    """The captions or the labels to draw, both None for an unconditional model; without any, held-out captions or the first classes.
+    """The captions or labels to generate from; both are None for an unconditional model. Default: held-out captions, the first classes.
 
-    `labels` are as they were typed (labels.py). Raises UsageError for captions or labels that the model does not take.
+    `labels` are as typed (see `parse_labels`). Raises UsageError for captions or labels that the model does not take.
     """
     if captions and sampler.encoder is None:
-        what = "is conditional on classes: give --labels" if sampler.num_classes else "is unconditional: it takes no captions"
+        what = "is class-conditional: use --labels" if sampler.num_classes else "is unconditional: it takes no captions"
         raise UsageError(f"this model {what}", where=sampler.weights.path)
     if sampler.num_classes is not None:
         first = range(min(FIRST_CLASSES, sampler.num_classes))
@@ -45,16 +45,18 @@ def conditions(
 
 
 def _held_out(sampler: Sampler, workspace: Workspace, reporter: Reporter) -> list[str]:
-    """Captions to draw when none is given: those of the configuration, else of the first held-out images."""
+    """Default captions: those of the configuration, else those of the first held-out images."""
     config = sampler.weights.config
     if config.samples.captions:
         return list(config.samples.captions)
     try:
         cache = workspace.open_cache(config.data.cache)
     except UserError:
-        raise UsageError("say what to draw", hint='stackgan sample "a red bird with black wings"') from None
+        raise UsageError(
+            "no captions given, and the run's cache does not exist", hint='stackgan sample "a red bird with black wings"'
+        ) from None
     rows = cache.rows("test")[:HELD_OUT]
-    reporter.say("no caption given: those of held-out images")
+    reporter.say("no captions given: using those of held-out images")
     return [cache.captions[cache.caption_offsets[row]] for row in rows]
 
 
@@ -67,25 +69,27 @@ def _note_what_is_not_read(sampler: Sampler, captions: Sequence[str], reporter: 
 
 
 def kept_sides(sides: list[int], stage: str | None, scale: str, where: Path) -> list[int]:
-    """Which of the model's sides to keep; `stage` is 1, 2, both or None, `scale` a side, all or empty. Raises UsageError."""
+    """Which of the model's resolutions to keep; `stage` is 1, 2, both or None, `scale` a side, all or empty. Raises UsageError."""
     if stage == "2" and len(sides) == 1:
-        raise UsageError(f"these weights have one stage, of {sides[0]} px", where=where, hint="use --stage 1, or the run of a Stage-II")
+        raise UsageError(f"these weights have only one stage ({sides[0]} px)", where=where, hint="use --stage 1, or name a Stage-II run")
     if scale and scale != "all" and scale not in map(str, sides):
-        raise UsageError(f"these weights make no pictures of {scale} px", where=where, hint=f"--scale {'|'.join(map(str, sides))}|all")
+        raise UsageError(
+            f"these weights do not generate images of {scale} px", where=where, hint=f"--scale {'|'.join(map(str, sides))}|all"
+        )
     if stage == "both" or scale == "all":
         return sides
     return sides[:1] if stage == "1" else [int(scale)] if scale else sides[-1:]
 
 
 def side_of(sampler: Sampler, scale: str) -> int:
-    """The one side that is asked for, else the largest. Raises UsageError."""
+    """The resolution that `scale` names, else the largest. Raises UsageError."""
     if scale == "all":
-        raise UsageError("one side at a time", where="--scale", hint=f"--scale {'|'.join(map(str, sampler.sides))}")
+        raise UsageError("only one resolution at a time", where="--scale", hint=f"--scale {'|'.join(map(str, sampler.sides))}")
     return kept_sides(sampler.sides, None, scale, sampler.weights.path)[0]
 
 
 def identity_of(sampler: Sampler) -> dict[str, Any]:
-    """What drew the pictures, as sidecars record it."""
+    """What generated the images, as recorded in sidecars."""
     weights = sampler.weights
     return {
         "stackgan": __version__,
@@ -100,21 +104,21 @@ def identity_of(sampler: Sampler) -> dict[str, Any]:
 
 
 def label_name(label: int | None, names: Sequence[str] | None) -> str:
-    """What a label is called: its name, or `class 3` where it has none; nothing for no label."""
+    """The name of a label, or `class 3` if it has none; empty for no label."""
     if label is None:
         return ""
     return names[label] if names is not None and label < len(names) else f"class {label}"
 
 
 def label_word(label: int, names: Sequence[str] | None) -> str:
-    """A label as a command says it: its number, but where that is the name of another class its name."""
+    """A label as typed on a command line: its number, or its name if the number is the name of another class."""
     return label_name(label, names) if str(label) in (names or ()) else str(label)
 
 
 def parse_labels(words: Sequence[str], num_classes: int, names: Sequence[str] | None) -> list[int]:
-    """The labels of words like `3`, `0-9`, `0,3,7`, `airplane,ship`, in their order; a name goes before a number.
+    """The labels that words like `3`, `0-9`, `0,3,7` or `airplane,ship` stand for, in order; names take precedence over numbers.
 
-    Raises UsageError, with a suggestion, for a class that there is not.
+    Raises UsageError, with a suggestion, for a class that does not exist.
     """
     known = {name: number for number, name in enumerate(names or ())}
     parts = [part for word in words for part in ([word] if word in known else word.split(","))]
@@ -128,11 +132,11 @@ def _labels(text: str, num_classes: int, known: dict[str, int]) -> list[int]:
     hint = f"0 to {num_classes - 1}" + (f", or a name: {listed}" if known else "")
     match = re.fullmatch(r"(-?\d{1,9})(?:-(\d{1,9}))?", text)
     if match is None:
-        raise UsageError(f"there is no class {text!r}{did_you_mean(text, known)}", where="--labels", hint=hint)
+        raise UsageError(f"no class is called {text!r}{did_you_mean(text, known)}", where="--labels", hint=hint)
     first, last = int(match[1]), int(match[2] or match[1])
     for number in (first, last):
         if not 0 <= number < num_classes:
             raise UsageError(f"there is no class {number}", where="--labels", hint=hint)
     if last < first:
-        raise UsageError(f"{text!r} is no range of classes", where="--labels", hint=f"the smaller number first: {last}-{first}")
+        raise UsageError(f"{text!r} is not a range of classes", where="--labels", hint=f"put the smaller number first: {last}-{first}")
     return list(range(first, last + 1))

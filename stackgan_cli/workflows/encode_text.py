@@ -1,4 +1,4 @@
-"""`encode-text`: vectors of the captions of a cache, or of captions of the user's own."""
+"""`encode-text`: embeddings of a cache's captions, or of the user's own captions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedCache:
-    """Caption vectors beside a cache, and the encoder that made them."""
+    """The embeddings stored for a cache, and their encoder."""
 
     path: Path
     captions: int
@@ -60,9 +60,9 @@ def encode_text(
     device: str = "auto",
     reporter: Reporter = SILENT,
 ) -> EncodedCache:
-    """Store the vectors of all captions of a cache (default: the newest) beside it, where they are not yet.
+    """Compute the embeddings of a cache's captions (default: the newest cache) and store them next to it, unless they exist.
 
-    `encoder` is a file (.safetensors, .t7, .pth), a run, or a preset, which is trained when it has not been. By default it is the newest
+    `encoder` is a file (.safetensors, .t7, .pth), a run, or a preset, which is trained first if necessary. Default: the newest
     trained encoder of the cache, else the preset of its dataset.
     """
     from stackgan_cli.workflows.train import Training  # which encodes captions itself
@@ -74,14 +74,14 @@ def encode_text(
     encoder = encoder or default_encoder(workspace, cache)
     inputs = _inputs(encoder, cache, workspace)
     if inputs.encoder_file is None and encoder in preset_names():
-        reporter.say(f"the text encoder {encoder!r} has not been trained for {cache}: that comes first")
+        reporter.say(f"the text encoder {encoder!r} has not been trained for {cache} yet; training it first")
         training.trained(encoder, (), cache, run_name(encoder, cache))
         inputs = _inputs(encoder, cache, workspace)
     return encode_cache(inputs, training.device, training.world, reporter)
 
 
 def _inputs(encoder: str, cache: str, workspace: Workspace) -> ResolvedInputs:
-    """Those of a model of captions on `cache` with this encoder."""
+    """The inputs of a text-conditional model on `cache` with this encoder."""
     return ResolvedInputs(load_config("v1-stage1", [], {"data": {"cache": cache}, "requires": {"text_encoder": encoder}}), workspace)
 
 
@@ -94,7 +94,7 @@ def default_encoder(workspace: Workspace, cache: str) -> str:
 
 
 def encode_cache(inputs: ResolvedInputs, device: torch.device, world: World, reporter: Reporter) -> EncodedCache:
-    """Store the vectors of all captions of the cache by the inputs' text encoder, and keep the encoder in the workspace."""
+    """Store the embeddings of the cache's captions by the inputs' text encoder, and keep the encoder in the workspace."""
     cache, path = inputs.cache, inputs.encoder_file
     if path is None or inputs.text_encoder is None:
         wanted = inputs.config.requires.text_encoder
@@ -119,7 +119,7 @@ def encode_captions(
     device: str = "auto",
     reporter: Reporter = SILENT,
 ) -> EncodedCaptions:
-    """Vectors of captions by a file, a run, or the newest trained text encoder. Raises UsageError when there is none."""
+    """Embeddings of captions by a text encoder: a file, a run, or the newest trained one. Raises UsageError if there is none."""
     workspace = workspace or Workspace.locate()
     path = Path(encoder).expanduser()
     if not encoder or not path.is_file():

@@ -36,7 +36,7 @@ class Settings:
     protocol: str = "default"
     """default, stackgan-is, ttur, clean, t2i-legacy or cifar."""
     extractor: str = ""
-    """See encoders/extractor.py; empty: the classifier of the dataset, else Inception of 2015; for accuracy one that judges labels."""
+    """See encoders/extractor.py; empty: the classifier of the dataset, else Inception of 2015; for accuracy, one of its labels."""
     cache: str = ""
     """Dataset of captions and real images; empty: the run's."""
     split: str = ""
@@ -48,9 +48,9 @@ class Settings:
     seed: int = 0
     """Of captions, noise and subsets."""
     splits: int | None = None
-    """Parts of the inception score; None: 10."""
+    """Splits of the inception score; None: 10."""
     joint: str = ""
-    """The vs-similarity or text encoder that judges captions, a run or a file; empty: the newest of the dataset."""
+    """The vs-similarity or text encoder that scores captions, a run or a file; empty: the newest of the dataset."""
     text_encoder: Path | None = None
     """The text encoder's file, where the weights do not carry it."""
     compat: str | None = None
@@ -114,7 +114,7 @@ def evaluate_weights(
     reporter: Reporter = SILENT,
     **settings: Any,
 ) -> list[Measured]:
-    """Measure every weights file that `pattern` matches, seen from here or from the workspace: a curve over training."""
+    """Measure every weights file that the glob `pattern` matches, relative to the current folder or the workspace: a curve."""
     workspace = workspace or Workspace.locate()
     evaluator = _evaluator(metrics, Settings(**settings), workspace, device, reporter)
     files = _matching(workspace, pattern)
@@ -136,7 +136,7 @@ def _evaluator(metrics: Sequence[str], settings: Settings, workspace: Workspace,
 
 
 def _matching(workspace: Workspace, pattern: str) -> list[Path]:
-    """The weights files of a pattern, as seen from here or from the workspace, by name; `latest` is another name of one of them."""
+    """The weights files that match a pattern, by name, without `latest`, which is a link to one of them."""
     for start in (Path.cwd(), workspace.root.absolute()):
         wanted = start / Path(pattern).expanduser()
         found = sorted(path for path in Path(wanted.anchor).glob(str(wanted.relative_to(wanted.anchor))) if path.suffix == ".safetensors")
@@ -222,7 +222,7 @@ class Evaluator:
         return replace(named, **{**changed, "extractor": named.extractor, "name": self._changed(named, *changed)})
 
     def _changed(self, protocol: Protocol, *keys: str) -> str:
-        """What a protocol is called that differs in those points."""
+        """The name of a protocol that differs in those points."""
         self.reporter.warn(f"this is no longer the protocol {self.settings.protocol}: {', '.join(keys)} changed")
         return f"{protocol.name}, {'' if ' with other ' in protocol.name else 'with other '}{', '.join(keys)}"
 
@@ -323,7 +323,7 @@ def default_batch_size(device: torch.device, side: int | None) -> int:
 
 
 def largest_side(cache: Cache) -> int:
-    """The largest side at which a dataset can be seen: its own where it has no captions, as models of labels see it whole."""
+    """The largest resolution at which a cache can be measured: the stored one for datasets without captions, which are used whole."""
     if not cache.num_captions:
         return cache.image_size
     sides = [side for side in (512, 256, 128, 64, 32, 16) if load_size(side) <= cache.image_size]

@@ -1,4 +1,4 @@
-"""Which generator a verb uses, where its files go, and the set of images of a whole split that it generates."""
+"""Which generator a verb uses, where its files go, and the images that it generates for a whole split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stackgan_cli.workflows.reporter import Reporter
 from stackgan_cli.workspace import Name, WeightsFile, Workspace
 
 PAPERS_COUNT = 30_000
-"""Images that the papers score."""
+"""Number of images that the papers score."""
 
 
 def open_generator(
@@ -30,7 +30,7 @@ def open_generator(
     text_encoder: Path | None = None,
     force: bool = False,
 ) -> tuple[WeightsFile, Sampler]:
-    """The weights file of a run, or a weights file, opened to sample from; without a name those of the newest run that makes images."""
+    """A run's weights file, or a weights file, opened to sample from; by default that of the newest run that generates images."""
     found = workspace.weights(model)
     if not isinstance(model, (Path, WeightsFile)):
         reporter.say(f"generating with {found.path}")
@@ -38,7 +38,7 @@ def open_generator(
 
 
 def folder_of(source: WeightsFile, workspace: Workspace, verb: str) -> Path:
-    """Where images about a weights file belong: the folder `verb` of its run, or of the workspace when it is in no run."""
+    """The output folder for a weights file: the folder `verb` of its run, or of the workspace if it is not in a run."""
     folder = source.path.parent.parent
     if source.path.parent.name == "weights" and (folder / "config.yaml").is_file():
         return folder / verb
@@ -54,7 +54,7 @@ def generated_set(
     side: int | None,
     seed: int,
 ) -> GeneratedSet:
-    """Images of a generator: the captions of `split` in a random order, each once before any is repeated, each image with noise of its own.
+    """Images of a generator: the captions of `split` in a random order, each once before any is repeated, each image with its own noise.
 
     `count` defaults to one image per caption, at most 30,000. Raises UsageError when captions are needed and there is no cache.
     """
@@ -70,7 +70,7 @@ def generated_set(
         facts["labels"] = "all classes in turn"
     elif sampler.encoder is not None:
         if cache is None:
-            raise UsageError("the captions of a prepared dataset are needed", hint="name one with --cache")
+            raise UsageError("captions are needed: a prepared cache", hint="name one with --cache")
         rows = cache.rows(split)
         offsets = cache.caption_offsets
         numbers = np.concatenate([np.arange(offsets[row], offsets[row + 1]) for row in rows]) if len(rows) else np.array([], int)
@@ -87,7 +87,7 @@ def generated_set(
         count = count or PAPERS_COUNT
     sides = sampler.sides
     if side is not None and side not in sides:
-        raise UsageError(f"these weights make no images of {side} px", where="--scale", hint=f"one of {', '.join(map(str, sides))}")
+        raise UsageError(f"these weights do not generate images of {side} px", where="--scale", hint=f"one of {', '.join(map(str, sides))}")
     chosen_side = side or sides[-1]
 
     def generate(indices: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ def generated_set(
 
 
 def _vectors(sampler: Sampler, cache: Cache, chosen: np.ndarray, captions: list[str]) -> np.ndarray:
-    """Vectors of the captions by the sampler's own encoder: those stored beside the cache where they are there."""
+    """Embeddings of the captions by the sampler's encoder; stored ones are used if they exist."""
     assert sampler.encoder is not None
     for vectors in vectors_of(cache):
         if vectors.encoder_hash == sampler.encoder.hash:

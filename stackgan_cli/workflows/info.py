@@ -1,4 +1,4 @@
-"""`info`: what a cache, a run or a weights file holds, and what the workspace has."""
+"""`info`: the contents of a cache, run, weights file or workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which network looks at the images of `evaluate`, `tsne` and `neighbours`, and which one judges captions, when the user names none."""
+"""Which network computes features for `evaluate`, `tsne` and `neighbours`, and which one scores captions, if the user names none."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from stackgan_cli.workflows.train import Training
 from stackgan_cli.workspace import Workspace
 
 GENERAL = "tf-inception-2015"
-"""The extractor of datasets that have no classifier of their own."""
+"""The extractor for datasets without a classifier of their own."""
 JUDGE_SEED = 1
-"""Seed of the accuracy judge, so that it is another network than the encoder that a stack of generators inverts."""
+"""Seed of the accuracy classifier, so that it differs from the encoder that a stack of generators inverts."""
 
 
 def pick_extractor(
@@ -41,9 +41,9 @@ def pick_extractor(
     weights_folder: Path | None = None,
     **settings: Any,
 ) -> Extractor:
-    """The extractor that `spec` names; without one the newest classifier trained on `cache`, else Inception of 2015.
+    """The extractor that `spec` names; by default the newest classifier trained on `cache`, else Inception of 2015.
 
-    `settings` go to `open_extractor`. Raises EnvironmentProblem (exit 6) when its weights are neither here nor to be downloaded.
+    `settings` go to `open_extractor`. Raises EnvironmentProblem (exit 6) if its weights are neither available nor downloadable.
     """
     spec = spec or default_extractor(cache, str(device), workspace, reporter)
     kind, _, name = spec.partition(":")
@@ -53,7 +53,7 @@ def pick_extractor(
 
 
 def default_extractor(cache: Cache | None, device: str, workspace: Workspace, reporter: Reporter) -> str:
-    """The extractor for pictures of a cache; a classifier of the datasets that have a preset for one is trained when it is not there."""
+    """The default extractor for images of a cache. If the dataset names a preset for a classifier, it is trained if necessary."""
     if cache is None:
         return GENERAL
     run, dataset = _classifier_run(cache, workspace), dataset_of(cache)
@@ -66,9 +66,9 @@ def default_extractor(cache: Cache | None, device: str, workspace: Workspace, re
 
 
 def default_judge(cache: Cache | None, device: str, workspace: Workspace, reporter: Reporter) -> str:
-    """The classifier that says whether pictures show their labels: never the encoder that a stack of generators was trained to please.
+    """The classifier that decides whether images show their labels; never the encoder that a stack of generators was trained to invert.
 
-    It is trained when it is not there. Raises MismatchError for datasets without a preset, of which no classifier is there either.
+    It is trained if necessary. Raises MismatchError for datasets that have neither a preset for one nor a trained classifier.
     """
     run = None if cache is None else _classifier_run(cache, workspace)
     preset = None if cache is None else dataset_of(cache).judge
@@ -88,19 +88,19 @@ def _judge(cache: Cache, preset: str, device: str, workspace: Workspace, reporte
 
 
 def _trained(cache: Cache, preset: str, overrides: list[str], name: str, device: str, workspace: Workspace, reporter: Reporter) -> str:
-    """The classifier `name`, trained or finished where it is not."""
+    """The classifier `name`, trained if necessary."""
     run, data = workspace.run_at(name), workspace.name_of(cache)
     if run is None or not run.status()["finished"]:
         words = " ".join(["stackgan train --preset", preset, f"--name {name}", *overrides, f"data.cache={data}"])
-        reporter.say(f"no classifier has been trained on {cache.path.stem} yet: {words} comes first")
+        reporter.say(f"no classifier has been trained on {cache.path.stem} yet; first: {words}")
         Training(workspace, reporter, device).trained(preset, overrides, data, name)
     return f"classifier:{name}"
 
 
 def right_outputs(images: ImageSet, extractor: Extractor, weights: Weights | None, reporter: Reporter) -> np.ndarray:
-    """(N,) int64: the output of a classifier that is right for each image, that of its label.
+    """(N,) int64: the classifier output that is correct for each image, given its label.
 
-    Real images are labelled with what the classifier tells apart (`model.label`). Raises MismatchError when it does not know the labels.
+    Real images are labeled by what the classifier was trained on (`model.label`). Raises MismatchError if it does not know the labels.
     """
     labels, names = images.labels, images.label_names
     if extractor.name == "classifier":
@@ -110,19 +110,19 @@ def right_outputs(images: ImageSet, extractor: Extractor, weights: Weights | Non
             found = read_labels(images.cache, label, images.split)
             labels, names = found.ids[images.rows], found.names
         if weights is not None and _is_inverted(judge, weights):
-            reporter.warn(f"the generators were trained to please {extractor.label}: have it judged by a classifier trained separately")
+            reporter.warn(f"the generators were trained to invert {extractor.label}: use a classifier that was trained separately")
     assert labels is not None and extractor.num_classes is not None
     return match_outputs(labels, names, extractor.classes, extractor.num_classes, where=extractor.path)
 
 
 def _is_inverted(judge: Weights, generators: Weights) -> bool:
-    """Whether a classifier is the encoder inside the weights of a stack of generators."""
+    """Whether a classifier is the encoder in the weights of a stack of generators."""
     inside, own = generators.tensors("encoder"), judge.tensors("classifier")
     return inside.keys() == own.keys() and all(bool((inside[key] == own[key]).all()) for key in own)
 
 
 def pick_joint(name: str, cache: Cache | None, device: torch.device, workspace: Workspace, reporter: Reporter) -> JointSpace:
-    """The judge of captions: the run or file `name`, else the newest vs-similarity, else the newest text encoder, of the dataset.
+    """The joint space that scores captions: the run or file `name`, else the dataset's newest vs-similarity, else its newest text encoder.
 
     Raises MismatchError when there is none.
     """
@@ -133,13 +133,15 @@ def pick_joint(name: str, cache: Cache | None, device: torch.device, workspace: 
             weights = run.latest_weights()
             mine = cache is not None and run.config.data.cache == workspace.name_of(cache)
             if run.config.model.arch == arch and weights is not None and mine:
-                reporter.say(f"captions are judged by {run.name}")
+                reporter.say(f"captions are scored by {run.name}")
                 return JointSpace.open(weights, device)
-    raise MismatchError("nothing here can compare pictures with captions", hint="stackgan train --preset vs-similarity, or --joint FILE")
+    raise MismatchError(
+        "no model is available that compares images with captions", hint="stackgan train --preset vs-similarity, or --joint FILE"
+    )
 
 
 def _classifier_run(cache: Cache, workspace: Workspace) -> str | None:
-    """The newest finished classifier that was trained on this cache; encoders to be inverted do not count."""
+    """The newest finished classifier trained on this cache; encoders made to be inverted do not count."""
     name = workspace.name_of(cache)
     classifiers = (run for run in workspace.all_runs() if run.config.model.scores_images and run.config.data.cache == name)
     return next((run.name for run in classifiers if run.status()["finished"]), None)
@@ -156,7 +158,7 @@ Extract = Callable[[np.ndarray], np.ndarray]
 def extract_function(
     spec: str, cache: Cache | None, device: torch.device, workspace: Workspace, reporter: Reporter, *, weights_folder: Path | None = None
 ) -> tuple[Extract, dict[str, Any]]:
-    """The function and what it is. `spec` is `pixels`, an extractor, or empty for that of `evaluate`."""
+    """A feature function and its description. `spec` is `pixels`, an extractor, or empty for the default of `evaluate`."""
     if spec == "pixels":
         return pixel_features, {"extractor": "pixels", "side": REPEAT_SIDE, "resize": "area"}
     extractor = pick_extractor(spec, cache, device, workspace, reporter, weights_folder=weights_folder)

@@ -1,4 +1,4 @@
-"""`interpolate`: images on the way from one caption, or one noise, to another, and grids of the two kinds of noise."""
+"""`interpolate`: images between captions or between noise vectors, and grids over the two kinds of noise."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def interpolate(
     device: str = "auto",
     reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
-    """Walk between captions or classes, or with `noise` between `count` seeds; returns the sidecar, with the folder of the images.
+    """Interpolate between captions or classes, or with `noise` between `count` seeds; returns the sidecar and the folder of the images.
 
     `noise_grid` ("RxC") and `ca_only` make one grid of noises instead. `steps` images per leg of the strip, `frames` per leg of the GIF.
     """
@@ -94,7 +94,7 @@ def _grid_shape(text: str) -> tuple[int, int] | None:
 
 @dataclass
 class Scene:
-    """What can be walked between. `text` is (N, T), a row a name, or None for an unconditional model."""
+    """What to interpolate between. `text` is (N, T), a row per name, or None for an unconditional model."""
 
     sampler: Sampler
     names: list[str]
@@ -118,7 +118,7 @@ class Scene:
         seed: int,
         zero: bool,
     ) -> Scene:
-        """The conditions to draw. Raises UsageError for captions or labels that the model does not take."""
+        """The conditions to generate from. Raises UsageError for captions or labels that the model does not take."""
         side = side_of(sampler, scale)
         texts, classes = conditions(sampler, workspace, reporter, captions, labels)
         text = None
@@ -131,39 +131,39 @@ class Scene:
         return cls(sampler, names, texts, classes, text, side, seed, zero)
 
     def keep(self, count: int) -> None:
-        """Forget all conditions but the first `count`."""
+        """Drop all conditions but the first `count`."""
         self.names = self.names[:count]
         self.captions = None if self.captions is None else self.captions[:count]
         self.labels = None if self.labels is None else self.labels[:count]
         self.text = None if self.text is None else self.text[:count]
 
     def noise(self, seed: int) -> dict[str, Tensor]:
-        """The noise inputs of one image, name to (D,)."""
+        """The noise inputs of one image: name to (D,)."""
         drawn = noise_of(self.sampler.generator, [seed], self.sampler.device)
         return {name: value[0] * 0 if self.zero else value[0] for name, value in drawn.items()}
 
     def generate(self, text: Tensor | None, noise: dict[str, Tensor]) -> np.ndarray:
-        """uint8 (N, side, side, 3) of N rows of text and noise."""
+        """Images uint8 (N, side, side, 3) of N rows of text and noise."""
         count = len(next(iter(noise.values())))
         return render(self.sampler.generator, text, range(count), device=self.sampler.device, noise=noise)[self.side]
 
     def between_conditions(self) -> list[Stop]:
-        """A stop a caption or class, all with the noise of one seed."""
+        """A stop per caption or class, all with the noise of one seed."""
         assert self.text is not None
         if len(self.names) < 2:
             two = '"a red bird" "a blue bird"' if self.labels is None else "--labels 0,1"
-            raise UsageError("one caption or class is no way: give two or more", hint=f"{two}, or --noise")
+            raise UsageError("interpolation needs at least two captions or classes", hint=f"{two}, or --noise")
         return [Stop(row, self.noise(self.seed)) for row in self.text]
 
     def between_seeds(self, count: int) -> list[Stop]:
-        """A stop a seed, all with the first caption or class."""
+        """A stop per seed, all with the first caption or class."""
         self.keep(1)
         return [Stop(None if self.text is None else self.text[0], self.noise(self.seed + number)) for number in range(count)]
 
     # -- pictures -------------------------------------------------------------------------------------------------------------
 
     def write_walk(self, stops: list[Stop], names: list[str], folder: Path, *, steps: int, frames: int, video: bool) -> list[Path]:
-        """strip.png, from each stop to the next; grid.png, of all pairs, where there are more than two; walk.gif; walk.mp4."""
+        """Write strip.png (from each stop to the next), grid.png (all pairs, if there are more than two stops), walk.gif and walk.mp4."""
         pairs = list(combinations(range(len(stops)), 2))
         drawn = {pair: self.generate(*walk([stops[index] for index in pair], steps)) for pair in pairs}
         sheets = {"strip.png": [pair for pair in pairs if pair[1] == pair[0] + 1]} | ({"grid.png": pairs} if len(stops) > 2 else {})
@@ -177,16 +177,16 @@ class Scene:
         return [folder / name for name in (*sheets, "walk.gif", *(["walk.mp4"] if video else []))]
 
     def write_noise_grid(self, rows: int, columns: int, path: Path) -> None:
-        """Conditioning noise a row, z a column, the first caption (HDGAN section 4.1.2); of SGAN z1 a row, z0 a column."""
+        """Write a grid for the first caption: conditioning noise varies by row, z by column (HDGAN section 4.1.2); for SGAN z1 and z0."""
         self.keep(1)
         self._write_grid([self.seed + row for row in range(rows)], [self.seed + column for column in range(columns)], path)
 
     def write_conditioning(self, count: int, path: Path) -> None:
-        """A row a caption: `count` draws of the conditioning noise with one z (StackGAN++ Fig. 11, rows 2 and 3)."""
+        """Write a row per caption: `count` samples of the conditioning noise with one z (StackGAN++ Fig. 11, rows 2 and 3)."""
         self._write_grid([self.seed + number for number in range(count)], None, path)
 
     def _write_grid(self, conditioning: list[int], z: list[int] | None, path: Path) -> None:
-        """With seeds of `z`: a row a conditioning seed, a column a z. Without: a row a caption, a column a conditioning seed."""
+        """With seeds of `z`: a row per conditioning seed, a column per z. Without: a row per caption, a column per conditioning seed."""
         generator, device = self.sampler.generator, self.sampler.device
         names = list(generator.noise_shapes(1))
         if len(names) == 1:
@@ -205,7 +205,7 @@ class Scene:
         save_png(path, grid(self.generate(text, noise), columns, captions))
 
     def facts(self, mode: str, options: list[str], files: list[Path]) -> dict[str, Any]:
-        """The sidecar: what was drawn, and the command that draws it again."""
+        """The sidecar: what was generated, and the command that generates it again."""
         words = ["stackgan", "interpolate", *(self.captions or []), "--weights", str(self.sampler.weights.path), "--seed", str(self.seed)]
         words += [word for label in self.labels or [] for word in ("--labels", label_word(label, self.sampler.weights.classes))]
         words += ["--scale", str(self.side), *options, *(["--zero-noise"] if self.zero else [])]

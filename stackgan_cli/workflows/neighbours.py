@@ -1,6 +1,6 @@
-"""`neighbours`: the training images nearest to generated ones, to see whether any were learned by heart.
+"""`neighbours`: the training images nearest to generated ones, to see whether the model memorized any.
 
-The training images are looked at once; what was seen of them is kept beside the run.
+The features of the training images are computed once and kept in the run's folder.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from stackgan_cli.workflows.reporter import SILENT, Reporter
 from stackgan_cli.workspace import Name, Workspace
 
 SHEET_ROWS = 24
-"""Queries that the sheet shows; the JSON file has all."""
+"""Maximum number of queries on the sheet; the JSON file has all of them."""
 BATCH = 64
 LEAST = 8
-"""Images that are drawn, where their number is not given and there are fewer captions or labels."""
+"""Minimum number of images to generate when their number is not given."""
 PIXELS_SIDE = 64
-"""Pixels are compared at this side at most."""
+"""Images are compared pixel by pixel at this resolution at most."""
 
 
 def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[str, Any]]:
-    """The last map of the discriminator of `side` px before text is joined to it, flattened (StackGAN++ section 6.4, Fig. 12).
+    """The flattened last feature map, before the text is joined, of the discriminator of `side` px (StackGAN++ section 6.4, Fig. 12).
 
     Raises MismatchError when the weights have no such discriminator.
     """
@@ -51,7 +51,7 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
     state = sampler.weights.tensors(name) if name else {}
     if not state:
         raise MismatchError(
-            f"these weights have no discriminator of {side} px", where=sampler.weights.path, hint="use --by features or --by pixels"
+            f"these weights have no discriminator for {side} px", where=sampler.weights.path, hint="use --by features or --by pixels"
         )
     network = registry.load_network(sampler.weights, name).to(sampler.device)
     assert isinstance(network, ImageDiscriminator)
@@ -64,15 +64,15 @@ def discriminator_function(sampler: Sampler, side: int) -> tuple[Extract, dict[s
 
 
 def has_encoder(sampler: Sampler) -> bool:
-    """Whether the weights carry the encoder of images that their generators invert."""
+    """Whether the weights contain the image encoder that their generators invert."""
     return bool(sampler.weights.tensors("encoder"))
 
 
 def encoder_function(sampler: Sampler) -> tuple[Extract, dict[str, Any]]:
-    """Features of the encoder inside the weights, which the highest generator of the stack makes. Raises MismatchError without one."""
+    """Features of the encoder in the weights, which the top generator of the stack produces. Raises MismatchError if there is none."""
 
     if not has_encoder(sampler):
-        raise MismatchError("these weights have no encoder of images", where=sampler.weights.path, hint="use --by features or --by pixels")
+        raise MismatchError("these weights have no image encoder", where=sampler.weights.path, hint="use --by features or --by pixels")
     network = registry.load_network(sampler.weights, "encoder").to(sampler.device)
     assert isinstance(network, ImageExtractor)
 
@@ -84,7 +84,7 @@ def encoder_function(sampler: Sampler) -> tuple[Extract, dict[str, Any]]:
 
 
 def pixel_function() -> tuple[Extract, dict[str, Any]]:
-    """The pixels themselves, at 64 px at most."""
+    """The pixels themselves, at up to 64 px."""
 
     def extract(images: np.ndarray) -> np.ndarray:
         return reduced(images, PIXELS_SIDE).reshape(len(images), -1).astype(np.float32)
@@ -95,7 +95,7 @@ def pixel_function() -> tuple[Extract, dict[str, Any]]:
 def search(
     images: ImageSet, extract: Extract, seen_by: dict[str, Any], folder: Path | None, reporter: Reporter
 ) -> Callable[[np.ndarray, int], Nearest]:
-    """A function that finds the nearest of `images` to queries.
+    """A function that finds the images nearest to queries.
 
     Features are kept in `folder`, under a name that depends on what saw which images, and used again; earlier ones of the same kind are
     removed. Without a folder nothing is kept.
@@ -138,7 +138,7 @@ def search(
 
 
 def squares(pictures: Sequence[np.ndarray], side: int) -> np.ndarray:
-    """uint8 (N, side, side, 3) of pictures of any size: the centre square, averaged down or enlarged (bicubic)."""
+    """uint8 (N, side, side, 3) from images of any size: the center square, area-averaged or enlarged (bicubic)."""
     fitted = []
     for picture in pictures:
         least = min(picture.shape[:2])
@@ -160,7 +160,7 @@ def find_queries(
     seed: int,
     side: int,
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """uint8 (Q, side, side, 3), and what each of them is."""
+    """The query images uint8 (Q, side, side, 3), and a description of each."""
     if folder is not None:
         files = FolderSet(folder)
         pictures = squares([files.read(np.array([index]))[0] for index in range(len(files))], side)
@@ -202,14 +202,14 @@ def neighbours(
     device: str = "auto",
     reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
-    """Write a sheet of generated images beside the `nearest` training images of each; returns facts, with the folder and the sheet.
+    """Write a sheet of generated images next to their `nearest` training images; returns facts, the folder and the sheet.
 
     `images`, a folder, or `real`, a number of training images, take the place of generated ones. `by` is `discriminator` (its last map
     before the text), `encoder` (SGAN's), `features` (of an `extractor`) or `pixels`; by default the encoder where there is one.
     """
     workspace = workspace or Workspace.locate()
     if (images is not None) + bool(real) + bool(captions or labels) > 1:
-        raise UsageError("give captions or labels, --images or --real, not several of them")
+        raise UsageError("give only one of captions or labels, --images and --real")
     source, sampler = open_generator(model, workspace, reporter, device=device, text_encoder=text_encoder)
     data = workspace.open_cache(cache or sampler.weights.config.data.cache)
     side = side_of(sampler, scale)

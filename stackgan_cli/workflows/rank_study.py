@@ -1,4 +1,4 @@
-"""`rank-study`: a page that asks people which model's images are best, or whether they pass for real; and what their answers say."""
+"""`rank-study`: a page that asks people which model's images are best, or which image is real; and the evaluation of answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stackgan_cli.workflows.reporter import SILENT, Reporter
 from stackgan_cli.workspace import Workspace
 
 LARGE = 40e6
-"""Bytes of a page that the user is told about."""
+"""Size in bytes above which the user is warned."""
 
 
 def make_rank_study(
@@ -40,7 +40,7 @@ def make_rank_study(
     device: str = "auto",
     reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
-    """Write one self-contained page with the questions, and the key that says which model stood where; returns facts about both.
+    """Write a self-contained page with the questions, and a key that says which model made which image; returns facts about both.
 
     `models` are runs or weights files, whose images of the same texts are ranked; with `real`, each is shown beside a real image instead.
     """
@@ -64,13 +64,13 @@ def make_rank_study(
     write_text(folder / "study.html", html)
     write_json(folder / "key.json", study.to_json())
     if len(html) > LARGE:
-        reporter.warn(f"the page has {len(html) / 1e6:.0f} MB; --jpeg, fewer --questions or fewer --images make it smaller")
+        reporter.warn(f"the page is {len(html) / 1e6:.0f} MB large; --jpeg, fewer --questions or fewer --images make it smaller")
     facts: dict[str, Any] = {"study": study.id, "kind": study.kind, "questions": len(study.questions), "models": list(study.models)}
     return facts | {"page": str(folder / "study.html"), "key": str(folder / "key.json"), "bytes": len(html)}
 
 
 def score_rank_study(answers: Sequence[Path], key: Path, *, seed: int = 0) -> dict[str, Any]:
-    """What answers saved by the page say: mean ranks with 95 % intervals and agreement, or how often images were taken for real."""
+    """Evaluate answers saved by the page: mean ranks with 95% intervals and agreement, or how often images were taken for real."""
     study = Study.read(key)
     return {"kind": study.kind, "of_questions": len(study.questions), **score(study, read_answers(answers, study), seed=seed)}
 
@@ -89,17 +89,19 @@ def make_study(
     seed: int,
     device: str,
 ) -> tuple[Study, str]:
-    """The key and the page of a study of weights files by name. Raises UsageError for models that cannot be compared."""
+    """The key and the page of a study of weights files, given by name. Raises UsageError for models that cannot be compared."""
     if kind == "rank" and not 2 <= len(models) <= MOST_MODELS:
         raise UsageError(
             f"a study ranks 2 to {MOST_MODELS} different models, not {len(models)}",
-            hint="name more runs or weights files, or compare one with real images by --real",
+            hint="name more runs or weights files, or compare one with real images using --real",
         )
     samplers = {name: Sampler.load(path, pick_device(device)) for name, path in models.items()}
     first = next(iter(samplers.values()))
     cache = workspace.open_cache(cache_name or first.weights.config.data.cache)
     if kind == "real" and count < len(models):
-        raise UsageError(f"{count} questions do not reach all {len(models)} models", where="--questions", hint="a question asks about one")
+        raise UsageError(
+            f"{count} questions are too few for {len(models)} models", where="--questions", hint="each question is about one model"
+        )
     questions = plan(kind, list(models), _prompts(samplers, cache, per_class, count, seed), images=images, seed=seed)
     pictures = _generated(samplers, questions, cache, reporter)
     digest = hashlib.blake2b(digest_size=5)
@@ -121,11 +123,11 @@ def make_study(
 
 
 def _prompts(samplers: Mapping[str, Sampler], cache: Cache, per_class: int, count: int, seed: int) -> list[tuple[str | None, int | None]]:
-    """(text, row of the image it belongs to) of each question; without a text for models that read none."""
+    """(text, row of its image) for each question; the text is None for models that take no captions."""
     read = {name: sampler.encoder is not None for name, sampler in samplers.items()}
     if len(set(read.values())) > 1:
         deaf = next(name for name, reads in read.items() if not reads)
-        raise UsageError(f"{deaf} takes no captions, and other models do: they cannot draw the same texts")
+        raise UsageError(f"{deaf} takes no captions, but other models do, so they cannot be compared on the same captions")
     rows = cache.rows("test")
     rows = rows if len(rows) else cache.rows("all")
     if not all(read.values()):
@@ -138,14 +140,14 @@ def _prompts(samplers: Mapping[str, Sampler], cache: Cache, per_class: int, coun
 def _generated(
     samplers: Mapping[str, Sampler], questions: tuple[Question, ...], cache: Cache, reporter: Reporter
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Pictures uint8 (images, side, side, 3) of each question and who stands in it."""
+    """Images uint8 (images, side, side, 3) by question and model."""
     pictures: dict[str, dict[str, np.ndarray]] = {question.id: {} for question in questions}
     for name, sampler in samplers.items():
         mine = [question for question in questions if name in question.options]
         seeds = [seed for question in mine for seed in question.seeds]
         texts = [question.prompt or "" for question in mine for _ in question.seeds]
         labels = None if sampler.num_classes is None else [seed % sampler.num_classes for seed in seeds]
-        reporter.say(f"{name}: {len(seeds):,} pictures")
+        reporter.say(f"{name}: generating {len(seeds):,} images")
         by_side = sampler.sample(texts if sampler.encoder is not None else None, seeds, labels=labels)
         side = max(by_side)
         for question, images in zip(mine, np.split(by_side[side], len(mine)), strict=True):

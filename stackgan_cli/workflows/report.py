@@ -1,4 +1,4 @@
-"""`report`: all there is to see of a run, in one HTML file."""
+"""`report`: everything about a run in one HTML file."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from stackgan_cli.workflows.reporter import SILENT, Reporter
 from stackgan_cli.workspace import Workspace
 
 MOST_FRAMES = 40
-"""Sample grids on the slider; of more, evenly spaced ones."""
+"""Maximum number of sample grids on the slider; evenly spaced ones are chosen."""
 FRAME_SIDE = 900
-"""Pixels of their longer side."""
+"""Their longer side in pixels."""
 LONGEST_FACT = 400
-"""Characters of a fact about pictures; longer ones, and lists, are data for programs."""
+"""Maximum length in characters of a fact that is shown; longer ones and lists are meant for programs."""
 GALLERIES = (
     (
         "Interpolation",
         "interpolate",
-        "Pictures on the way from one caption, or one noise, to another.",
+        "Images between two captions, or between two noise vectors.",
         (
             ("strip.png", "from caption to caption"),
             ("grid.png", "all pairs"),
-            ("noise-grid.png", "conditioning noise down, z across"),
-            ("conditioning.png", "the same z, other conditioning noise"),
+            ("noise-grid.png", "conditioning noise by row, z by column"),
+            ("conditioning.png", "the same z with different conditioning noise"),
             ("walk.gif", "animation"),
         ),
     ),
     (
         "t-SNE",
         "tsne",
-        "Samples placed by what a network sees in them, and real images beside them.",
+        "Samples and real images, placed by the features of a network.",
         (("map.png", "generated"), ("real.png", "real")),
     ),
     (
         "Neighbours",
         "neighbours",
-        "Generated pictures, each with the training images nearest to it.",
+        "Generated images, each with its nearest training images.",
         (("neighbours.png", "generated, then its nearest training images"),),
     ),
 )
-"""Title, subcommand and folder, what is shown, and the files with what each shows."""
+"""Title, subcommand (also its folder), description, and files with their captions."""
 
 
 def report(
     run: str | Run = "", *, output: Path | None = None, workspace: Workspace | None = None, reporter: Reporter = SILENT
 ) -> dict[str, Any]:
-    """Write one self-contained page about a run (default: the newest that makes images); returns its path and what it shows."""
+    """Write one self-contained page about a run (default: the newest that generates images); returns its path and what it shows."""
     workspace = workspace or Workspace.locate()
     chosen = workspace.find_run(run) if run else workspace.newest_generator()
     path = output or chosen.folder / "report.html"
@@ -68,7 +68,7 @@ def report(
 
 
 def gather(run: Run, workspace: Workspace, reporter: Reporter) -> Report:
-    """What a run's folder holds. A picture that cannot be read is named in a warning and left out."""
+    """The contents of a run's folder. An image that cannot be read is left out with a warning."""
     config, status = run.config, run.status()
     generates = config.model.GENERATES_IMAGES
     name = shlex.quote(run.name if run.folder.parent.resolve() == workspace.runs.resolve() else str(run.folder))
@@ -118,7 +118,7 @@ def _picture(path: Path, title: str, reporter: Reporter, longest: int = 1600) ->
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty when there is none."""
+    """The object in a JSON file; empty if there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one a line; lines that are none are left out."""
+    """The objects in a file of JSON lines; other lines are skipped."""
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:

@@ -1,4 +1,4 @@
-"""How workflows tell what they are doing. This one is silent; the command line has one that prints (cli/ui.py). Torch-free."""
+"""How workflows report what they are doing. This reporter is silent; the command line has one that prints (cli/ui.py). Torch-free."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 
 class Progress:
-    """How far something is. `update` may be called as often as one likes."""
+    """The progress of one piece of work. `update` may be called any number of times."""
 
     def update(self, done: int, total: int, note: str = "", *, rate: float | None = None, left: float | None = None) -> None:
         """`done` of `total`; `rate` per second and `left` in seconds where they are known better than from the calls themselves."""
 
 
 class Reporter:
-    """Says nothing. Subclasses override what they want to be told."""
+    """Reports nothing. Subclasses override the methods they need."""
 
     def say(self, text: str) -> None:
         """A sentence for people about what is being done."""

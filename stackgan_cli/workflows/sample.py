@@ -1,4 +1,4 @@
-"""`sample`: images of captions or labels, a grid, and a sidecar from which any single image can be made again."""
+"""`sample`: images from captions or labels, a grid, and a sidecar from which any single image can be generated again."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _name_of(source: WeightsFile) -> str:
 
 
 def slug(text: str) -> str:
-    """The beginning of a caption as part of a file name."""
+    """The beginning of a caption, as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower())[:40].strip("-") or "picture"
 
 
@@ -118,7 +118,9 @@ class Samples:
         seeds = [seed + number + (0 if fixed_noise else row * count) for row in range(rows) for number in range(count)]
         names = list(sampler.generator.noise_shapes(1))
         if mean and "z" not in names:
-            raise UsageError("this model has no noise in the conditioning", where="--mean", hint=f"it has {' and '.join(names)}: see --fix")
+            raise UsageError(
+                "this model has no conditioning noise", where="--mean", hint=f"its noise inputs are {' and '.join(names)}; see --fix"
+            )
         fixed = fixed_seeds(fix, names, [seed for first in seeds[::count] for seed in [first] * count])
         repeated = None if texts is None else [text for text in texts for _ in range(count)]
         repeated_labels = None if classes is None else [label for label in classes for _ in range(count)]
@@ -127,7 +129,7 @@ class Samples:
         return cls(sampler, texts, classes, seeds, fixed, count, {side: images[side] for side in kept}, mean)
 
     def write(self, folder: Path, *, with_grid: bool) -> dict[str, Any]:
-        """Write everything into `folder`; returns the sidecar's content with the paths."""
+        """Write everything to `folder`; returns the sidecar's content and the paths."""
         entries: list[dict[str, Any]] = []
         names = self.sampler.weights.classes
         for number, seed in enumerate(self.seeds):
@@ -152,7 +154,7 @@ class Samples:
         return {**facts, "folder": str(folder), "grid": "\n".join(grids), "sidecar": str(folder / "samples.json")}
 
     def _again(self, caption: str | None, label: int | None, seed: int, fixed: dict[str, int], side: int) -> str:
-        """The command that makes one image again."""
+        """The command that generates one image again."""
         words = ["stackgan", "sample", *([caption] if caption is not None else []), "--weights", str(self.sampler.weights.path)]
         words += ["--seed", str(seed), "--count", "1", *(["--mean"] if self.mean else [])]
         words += ["--labels", label_word(label, self.sampler.weights.classes)] if label is not None else []
@@ -169,10 +171,10 @@ def fixed_seeds(words: Sequence[str], names: Sequence[str], firsts: list[int]) -
         name, given, seed = word.partition("=")
         if name not in names:
             raise UsageError(
-                f"this model has no noise {name!r}{did_you_mean(name, names)}", where="--fix", hint=f"it has {', '.join(names)}"
+                f"this model has no noise input {name!r}{did_you_mean(name, names)}", where="--fix", hint=f"choose from {', '.join(names)}"
             )
         if given and not (seed.isascii() and seed.isdecimal() and len(seed) < 19):
-            raise UsageError(f"{seed!r} is not a seed", where="--fix", hint=f"{name}, or {name}= and a number from 0")
+            raise UsageError(f"{seed!r} is not a seed", where="--fix", hint=f"for example {name} or {name}=7")
         found[name] = [int(seed)] * len(firsts) if given else firsts
     return found
 

@@ -1,4 +1,4 @@
-"""The grid of samples that a training writes at every tick: a row per caption or label, always with the same noise."""
+"""The grid of samples written at every tick of a training: a row per caption or label, always with the same noise."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SampleGrids:
 
     @classmethod
     def of(cls, inputs: ResolvedInputs, reporter: Reporter) -> SampleGrids:
-        """The captions of the configuration, or one of each of the first held-out images, and their vectors; the first labels."""
+        """The captions of the configuration (else one per held-out image) and their embeddings; or the first labels."""
         samples, cache = inputs.config.samples, inputs.cache
         num_classes = inputs.requirements.classes or inputs.requirements.num_labels
         if num_classes is not None:

@@ -42,11 +42,11 @@ def train(
     tensorboard: bool = False,
     reporter: Reporter = SILENT,
 ) -> Run:
-    """Train a preset (or a YAML file) into a run, making first what it needs, and return the run. A finished run is returned as it is.
+    """Train a preset (or a YAML file) into a run, making first what it needs, and return the run. A finished run is returned unchanged.
 
-    `overrides` are `key=value` words. `stop_after` in seconds stops in good order before the end of the schedule; the same call continues.
-    Without `prerequisites`, what is missing is an error (MismatchError) that says how to make it; without `resume`, so is an existing run.
-    Raises UserError with exit code 130 or 143 after saving when a signal came, Diverged when a loss is not finite.
+    `overrides` are `key=value` words. `stop_after` (seconds) saves and stops before the end of the schedule; the same call continues.
+    Without `prerequisites`, missing ones raise MismatchError with the commands that make them; without `resume`, so does an existing run.
+    Raises UserError with exit code 130 or 143 after saving if interrupted, Diverged if a loss is not finite.
     """
     workspace = workspace or Workspace.locate()
     return train_run(

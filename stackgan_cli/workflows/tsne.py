@@ -1,4 +1,4 @@
-"""`tsne`: many images on a map, like beside like, and what repeats."""
+"""`tsne`: a map of many images, with similar ones next to each other and repeats marked."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from stackgan_cli.workflows.reporter import SILENT, Reporter
 from stackgan_cli.workspace import Name, Workspace
 
 TILE = 64
-"""Largest side of an image on the map."""
+"""Maximum side of an image on the map, in pixels."""
 LEAST = 9
-"""Images that make a map."""
+"""Minimum number of images for a map."""
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How images become a map, as the options say; `grid` 0 chooses by their number."""
+    """How a map is made; `grid` 0 chooses a size from the number of images."""
 
     components: int
     perplexity: float
@@ -56,19 +56,19 @@ class ImageMap:
 
     @classmethod
     def of(cls, reporter: Reporter, what: str, images: ImageSet, texts: Sequence[str], extract: Extract, settings: Settings) -> ImageMap:
-        """Look at all images, a batch at a time, and place them. Raises UsageError when they are too few for a map or the grid."""
+        """Compute features of all images in batches and place them. Raises UsageError if there are too few for a map or the grid."""
         count = len(images)
         if count < LEAST:
-            raise UsageError(f"{count} {what} images make no map; {LEAST} do", where="--count")
+            raise UsageError(f"a map needs at least {LEAST} images, and there are {count} {what} ones", where="--count")
         grid = settings.grid or maps.default_grid(count)
         if settings.snap == "assign" and grid * grid > count:
             raise UsageError(
-                f"{count} {what} images do not fill {grid} x {grid} places",
+                f"{count} {what} images do not fill a grid of {grid} x {grid}",
                 where="--grid",
                 hint=f"--grid {int(count**0.5)} or less, a larger --count, or --snap nearest",
             )
         tiles, pixels, features = [], [], []
-        with reporter.progress(f"looking at {what} images", unit="images") as bar:
+        with reporter.progress(f"computing features of {what} images", unit="images") as bar:
             for start in range(0, count, BATCH):
                 batch = np.asarray(images.read(np.arange(start, min(start + BATCH, count))))
                 tiles.append(maps.reduced(batch, TILE))
@@ -109,16 +109,16 @@ class ImageMap:
 
 
 def repeats_line(facts: dict[str, Any]) -> str:
-    """What repeats on a map, in words; `facts` as `ImageMap.facts`."""
+    """The repeats on a map, in words; `facts` are those of `ImageMap.facts`."""
     images, repeats = facts["images"], facts["repeats"]
     if not repeats["groups"]:
-        return f"none of {images:,} images repeats another"
+        return f"none of the {images:,} images repeats another"
     groups = "one group" if repeats["groups"] == 1 else f"{repeats['groups']} groups"
     return f"{repeats['images']:,} of {images:,} images repeat others, in {groups}; the largest has {repeats['sizes'][0]:,}"
 
 
 def write_coordinates(path: Path, maps: dict[str, ImageMap], seeds: Sequence[int]) -> None:
-    """A line an image: set, number, position, place on the grid (empty when not shown), group of repeats, seed, and text."""
+    """A line per image: set, index, position, grid cell (empty if not shown), group of repeats, seed and text."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(("set", "index", "x", "y", "row", "column", "repeats", "seed", "text"))
@@ -132,7 +132,7 @@ def write_coordinates(path: Path, maps: dict[str, ImageMap], seeds: Sequence[int
 
 
 def real_images(cache: Cache, split: str, count: int, side: int, *, whole: bool = False) -> tuple[CacheSet, list[str]]:
-    """`count` images of a split, evenly spaced, or all where there are fewer; and their first captions, or names."""
+    """`count` evenly spaced images of a split (all if there are fewer), and their first captions or their names."""
     from stackgan_cli.metrics.image_sets import CacheSet
 
     rows = cache.rows(split)
@@ -162,9 +162,9 @@ def tsne(
     device: str = "auto",
     reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
-    """Embed `count` generated images and, on a map of their own, as many real ones by t-SNE; returns facts, with the folder of the files.
+    """Embed `count` generated and as many real images with t-SNE, on a map each; returns facts and the folder of the files.
 
-    `snap` is `assign` (every place of the grid gets an image of its own) or `nearest` (the papers').
+    `snap` is `assign` (every grid cell gets a different image) or `nearest` (the papers').
     """
     workspace = workspace or Workspace.locate()
     source, sampler = open_generator(model, workspace, reporter, device=device, text_encoder=text_encoder)
@@ -207,7 +207,7 @@ def tsne(
 
 
 def _cache(workspace: Workspace, reporter: Reporter, name: str, default: str) -> Cache | None:
-    """The dataset that is named; else the run's own, where it exists."""
+    """The named cache, else the run's own if it exists."""
     if name:
         return workspace.open_cache(name)
     try:

@@ -78,13 +78,13 @@ def test_models_without_captions(shell: Shell) -> None:  # noqa: F811
     assert (picture(next(Path("classes").glob("*.png"))) == ends[1]).all()
     assert shell.ok(*classes)["labels"] == [0, 1]
     assert "--label" in shell.fails(*classes, "a bird", "a red bird")[1]
-    assert "one caption or class" in shell.fails(*classes, "--label", "1")[1]
+    assert "at least two captions or classes" in shell.fails(*classes, "--label", "1")[1]
 
 
 def test_words_that_make_no_sense(shell: Shell) -> None:  # noqa: F811
     shell.ok("train", "--preset", "tiny-v2", *QUICK)
     for words, expected in (
-        (["a bird"], "one caption"),
+        (["a bird"], "at least two captions"),
         (["--noise", "--ca-only"], "one of"),
         (["--noise", "--zero-noise"], "no noise"),
         (["--noise-grid", "4"], "not a shape"),

@@ -58,13 +58,13 @@ def test_labels_as_they_are_typed(words: list[str], names: tuple[str, ...] | Non
         ("10", None, "no class 10", "0 to 9"),
         ("-1", None, "no class -1", "0 to 9"),
         ("8-12", DIGITS, "no class 12", "0 to 9, or a name: 0, 1, 2"),
-        ("9-0", None, "'9-0' is no range", "0-9"),
+        ("9-0", None, "'9-0' is not a range", "0-9"),
         ("0-999999999", None, "no class 999999999", "0 to 9"),
-        ("dgo", ANIMALS, "no class 'dgo' - did you mean 'dog'?", "cat, dog, 4"),
-        ("", None, "no class ''", "0 to 9"),
-        ("3,", None, "no class ''", "0 to 9"),
-        ("1-2-3", None, "no class '1-2-3'", "0 to 9"),
-        ("dog", None, "no class 'dog'", "0 to 9"),
+        ("dgo", ANIMALS, "no class is called 'dgo' - did you mean 'dog'?", "cat, dog, 4"),
+        ("", None, "no class is called ''", "0 to 9"),
+        ("3,", None, "no class is called ''", "0 to 9"),
+        ("1-2-3", None, "no class is called '1-2-3'", "0 to 9"),
+        ("dog", None, "no class is called 'dog'", "0 to 9"),
     ],
 )
 def test_labels_that_there_are_not(word: str, names: tuple[str, ...] | None, message: str, hint: str) -> None:
@@ -85,7 +85,12 @@ def test_seeds_of_noise_that_stays() -> None:
     firsts = [5, 5, 7, 7]
     assert fixed_seeds(["z1"], ["z1", "z0"], firsts) == {"z1": firsts}
     assert fixed_seeds(["z0=3", "z1"], ["z1", "z0"], firsts) == {"z0": [3, 3, 3, 3], "z1": firsts}
-    for word, expected in (("z2", "no noise 'z2'"), ("z1=", "'' is not a seed"), ("z1=-4", "'-4' is not a seed"), ("z1=x", "not a seed")):
+    for word, expected in (
+        ("z2", "no noise input 'z2'"),
+        ("z1=", "'' is not a seed"),
+        ("z1=-4", "'-4' is not a seed"),
+        ("z1=x", "not a seed"),
+    ):
         with pytest.raises(UsageError, match=expected):
             fixed_seeds([word], ["z1", "z0"], firsts)
 
@@ -238,8 +243,8 @@ def test_neighbours_of_labels(shell: Shell) -> None:
 def test_words_that_make_no_sense(shell: Shell) -> None:
     for words, expected in (
         (["sample", "--labels", "10"], "no class 10"),
-        (["sample", "--labels", "x"], "no class 'x'"),
-        (["sample", "a bird"], "give --labels"),
+        (["sample", "--labels", "x"], "no class is called 'x'"),
+        (["sample", "a bird"], "use --labels"),
         (["sample", "--fix", "z"], "it has z1, z0"),
         (["sample", "--fix", "z1=one"], "not a seed"),
         (["sample", "--mean"], "no noise in the conditioning"),
@@ -279,7 +284,7 @@ def test_accuracy_of_samples_and_of_real_images(shell: Shell) -> None:
 def test_the_encoder_that_is_inverted_is_no_judge(shell: Shell) -> None:
     words = ["evaluate", "sgan", "--count", "20", "--metric", "accuracy", "--device", "cpu", "--extractor"]
     code, err = shell.fails(*words, "classifier:tiny-sgan-encoder-digits")
-    assert code == 0 and "trained to please classifier tiny-sgan-encoder-digits" in err
+    assert code == 0 and "trained to invert classifier tiny-sgan-encoder-digits" in err
     code, err = shell.fails(*words, "classifier:judge-digits")
     assert code == 0 and "please" not in err
 
@@ -322,7 +327,7 @@ def test_what_cannot_be_judged(shell: Shell, tmp_path: Path) -> None:
         (["free"], 2, "accuracy needs a label"),
         ([str(tmp_path / "folder")], 2, "accuracy needs a label"),
         (["sgan", "--count", "20", "--extractor", "classifier:jugde-digits"], 2, "did you mean 'judge-digits'"),
-        (["sgan", "--count", "20", "--extractor", "classifier:sgan"], 5, "are a sgan, and not a classifier"),
+        (["sgan", "--count", "20", "--extractor", "classifier:sgan"], 5, "are a sgan, not a classifier"),
     ):
         found, err = shell.fails("evaluate", *words, "--metric", "accuracy", "--device", "cpu")
         assert found == code and expected in err, (words, found, err)

@@ -92,7 +92,7 @@ def test_weights_without_discriminators(shell: Shell, tmp_path: Path) -> None:  
     tensors = {f"{part}.{key}": value for part in ("generator", "text_encoder") for key, value in weights.tensors(part).items()}
     write_weights(bare, tensors, config=weights.config, step=2, text_encoder=weights.text_encoder)
     code, err = shell.fails("neighbours", "a bird", "--weights", str(bare))
-    assert code == 5 and "no discriminator of 32 px" in err and "--by features" in err
+    assert code == 5 and "no discriminator for 32 px" in err and "--by features" in err
     made = shell.ok("neighbours", "a bird", "--weights", str(bare), "--by", "pixels")
     assert Path(made["folder"]) == shell.workspace.root / "neighbours" / "bare"
     assert shell.ok("neighbours", "a bird", "--scale", "16")["seen_by"]["network"] == "discriminator16"
@@ -101,7 +101,7 @@ def test_weights_without_discriminators(shell: Shell, tmp_path: Path) -> None:  
 def test_words_that_make_no_sense(shell: Shell, tmp_path: Path) -> None:  # noqa: F811
     shell.ok("train", "--preset", "tiny-v2", *QUICK)
     for words, code, expected in (
-        (["a bird", "--real", "3"], 2, "not several"),
+        (["a bird", "--real", "3"], 2, "give only one of"),
         (["--images", str(tmp_path / "absent")], 4, "no such folder"),
         (["--by", "nothing"], 2, "nothing"),
         (["--label", "1"], 2, "no class labels"),

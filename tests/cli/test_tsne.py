@@ -82,7 +82,7 @@ def test_models_without_captions_and_without_a_cache(shell: Shell) -> None:  # n
 def test_words_that_make_no_sense(shell: Shell) -> None:  # noqa: F811
     shell.ok("train", "--preset", "tiny-v2", *QUICK)
     for words, code, expected in (
-        (["--count", "8"], 2, "make no map"),
+        (["--count", "8"], 2, "a map needs at least 9 images"),
         (["--grid", "9"], 2, "do not fill"),
         (["--grid", "4", "--count", "15"], 2, "--grid 3"),
         (["--split", "tset"], 4, "no split"),
