@@ -54,7 +54,8 @@ def evaluate(
     extractor: Annotated[
         str,
         typer.Option(
-            help="Feature extractor: tf-inception-2015, torchvision-inception, finetuned:FILE, classifier:RUN, torchscript:FILE or export:FILE. "
+            help="Feature extractor: tf-inception-2015, torchvision-inception, finetuned:FILE, classifier:RUN, torchscript:FILE or "
+            "export:FILE. "
             "Default: the classifier of the dataset, else tf-inception-2015; for accuracy, a classifier of its labels.",
             show_default=False,
         ),

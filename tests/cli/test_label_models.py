@@ -245,7 +245,7 @@ def test_words_that_make_no_sense(shell: Shell) -> None:
         (["sample", "--labels", "10"], "no class 10"),
         (["sample", "--labels", "x"], "no class is called 'x'"),
         (["sample", "a bird"], "use --labels"),
-        (["sample", "--fix", "z"], "it has z1, z0"),
+        (["sample", "--fix", "z"], "choose from z1, z0"),
         (["sample", "--fix", "z1=one"], "not a seed"),
         (["sample", "--mean"], "no noise in the conditioning"),
         (["neighbours", "--labels", "0-10"], "no class 10"),
