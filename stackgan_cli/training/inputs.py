@@ -29,7 +29,7 @@ from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.models.classifier import Classifier
 from stackgan_cli.registry.starting import Requirements
-from stackgan_cli.runs import Run, Weights
+from stackgan_cli.runs import Weights
 from stackgan_cli.workspace import Workspace
 
 IMAGES_AT_ONCE = 256
@@ -228,12 +228,8 @@ def weights_of(requirement: str | None, cache: str, workspace: Workspace) -> Pat
     path = Path(requirement).expanduser()
     if path.is_file():
         return path
-    for folder in (path, workspace.runs / requirement, workspace.runs / run_name(requirement, cache)):
-        if (folder / "config.yaml").is_file():
-            run = Run(folder)
-            if run.status()["finished"]:
-                return run.latest_weights()
-    return None
+    runs = (workspace.run_at(name) for name in (requirement, run_name(requirement, cache)))
+    return next((run.latest_weights() for run in runs if run is not None and run.status()["finished"]), None)
 
 
 def run_name(preset: str, cache: str) -> str:

@@ -121,13 +121,10 @@ def encode_captions(
 ) -> EncodedCaptions:
     """Embeddings of captions by a text encoder: a file, a run, or the newest trained one. Raises UsageError if there is none."""
     workspace = workspace or Workspace.locate()
-    path = Path(encoder).expanduser()
-    if not encoder or not path.is_file():
-        run = workspace.find_run(encoder) if encoder else workspace.newest_run("char-cnn-rnn")
-        weights = run.latest_weights() if run is not None else None
-        if weights is None:
-            raise UsageError("no text encoder has been trained yet", where="--encoder", hint="stackgan encode-text, or --encoder FILE")
-        path = weights
+    run = None if encoder else workspace.newest_run("char-cnn-rnn")
+    if not encoder and run is None:
+        raise UsageError("no text encoder has been trained yet", where="--encoder", hint="stackgan encode-text, or --encoder FILE")
+    path = workspace.weights(encoder or run or "").path
     loaded = TextEncoder.load(path)
     for text in captions:
         for note in coding_notes(text, lowercase=loaded.config.lowercase, unknown=loaded.config.unknown):
