@@ -191,7 +191,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = args.weights
     if weights is None:
-        run = workspace.find_run(args.run) if args.run else workspace.newest_run(draws=True)
+        run = workspace.find_run(args.run) if args.run else workspace.newest_run(generates=True)
         weights = run.latest_weights() if run else None
         if weights is None:
             parser.error("no run with weights here; give --run or --weights")
