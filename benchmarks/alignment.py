@@ -49,7 +49,7 @@ def to_lab(rgb: np.ndarray) -> np.ndarray:
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
 
 
-def central_colours(images: np.ndarray) -> list[str]:
+def central_colors(images: np.ndarray) -> list[str]:
     """The palette color nearest to the median of the central 20 % square of each of uint8 (N, S, S, 3)."""
     side = images.shape[1]
     edge = round(side * 0.4)
@@ -73,7 +73,7 @@ def real_images(cache: Cache, rows: np.ndarray, side: int) -> np.ndarray:
 
 
 def distances(images: np.ndarray) -> np.ndarray:
-    """Root-mean-square distances of all pairs of uint8 (N, S, S, 3), colours from 0 to 1."""
+    """Root-mean-square distances of all pairs of uint8 (N, S, S, 3), colors from 0 to 1."""
     flat = images.reshape(len(images), -1).astype(np.float64) / 255
     squares = (flat**2).sum(1)
     between = np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0) / flat.shape[1]
@@ -149,12 +149,12 @@ def train_probe(
         optimizer.step()
         schedule.step()
     probe.eval()
-    found = probe_colours(probe, classes, real_images(held_out, test, side), device)
+    found = probe_colors(probe, classes, real_images(held_out, test, side), device)
     return probe, classes, {part: percent(found[part], list(np.array(held_out.attributes[part])[test])) for part in PROBED}
 
 
 @torch.no_grad()
-def probe_colours(probe: Probe, classes: dict[str, list[str]], images: np.ndarray, device: torch.device) -> dict[str, list[str]]:
+def probe_colors(probe: Probe, classes: dict[str, list[str]], images: np.ndarray, device: torch.device) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {part: [] for part in PROBED}
     for start in range(0, len(images), 64):
         out = probe(from_uint8(np.ascontiguousarray(images[start : start + 64]), device))
@@ -205,13 +205,13 @@ def main() -> None:
     seconds = time.perf_counter() - started
     result: dict[str, object] = {"weights": str(weights), "step": sampler.weights.step, "images": len(named), "seconds": round(seconds, 1)}
     for side, images in sampled.items():
-        found = central_colours(images)
+        found = central_colors(images)
         shuffled = list(np.random.default_rng(args.seed).permutation(named))
         test = cache.rows("test")
-        real = central_colours(real_images(cache, test, side))
+        real = central_colors(real_images(cache, test, side))
         result[f"body {side} px"] = {
             "samples": round(percent(found, named), 1),
-            "by colour": {
+            "by color": {
                 body: round(percent([f for f, n in zip(found, named, strict=True) if n == body], [body] * named.count(body)), 1)
                 for body in PALETTE
             },
@@ -231,9 +231,9 @@ def main() -> None:
             probe, classes, held_out = train_probe(drawn, cache, side, args.probe_steps, device)
         captions, asked = probe_captions(classes, args.count)
         seeds = [key_seed("probe", args.seed, index) for index in range(len(captions))]
-        found_colours = probe_colours(probe, classes, sampler.sample(captions, seeds)[side], device)
+        found_colors = probe_colors(probe, classes, sampler.sample(captions, seeds)[side], device)
         result[f"probe {side} px"] = {
-            part: {"samples": round(percent(found_colours[part], asked[part]), 1), "held-out real": round(held_out[part], 1)}
+            part: {"samples": round(percent(found_colors[part], asked[part]), 1), "held-out real": round(held_out[part], 1)}
             for part in PROBED
         }
     print(json.dumps(result, indent=1))
