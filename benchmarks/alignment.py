@@ -1,16 +1,16 @@
-"""Do the pictures show what the caption says? Measured on the embedded birds, whose true colours are known.
+"""Do generated images show what the caption says? Measured on the drawn birds, whose true colors are known.
 
     python benchmarks/alignment.py [--run NAME] [--count 512] [--probe] [--weights FILE] [--picture FILE]
 
-*Body colour*: samples over eight captions that differ only in the body colour; a picture counts when the palette colour nearest
-(CIE Lab distance) to the median of its central 20 % square is the named one. Beside it the same score of held-out real pictures
-(the measure's ceiling) and of the samples against shuffled captions (its floor).
+*Body color*: samples for eight captions that differ only in the body color. An image counts as correct if the palette color nearest (CIE
+Lab distance) to the median of its central 20 % square is the one that the caption names. For comparison, the same score is given for
+held-out real images (the highest possible value) and for the samples with shuffled captions (chance level).
 
-*Variety*: 64 samples of as many different held-out captions at 64 px, their mean pairwise distance (root mean square over pixels, colours
-from 0 to 1) beside that of the real pictures of those captions, and the distance of the nearest pair.
+*Variety*: the mean pairwise distance (root mean square over pixels, colors from 0 to 1) of 64 samples of as many different held-out
+captions at 64 px, compared with that of the real images of those captions; and the distance of the nearest pair.
 
-*Probe* (`--probe`): a small classifier is trained on real pictures to name the colours of wing and beak, checked on held-out
-species, and then asked about samples whose captions name random colours.
+*Probe* (`--probe`): a small classifier is trained on real images to name the colors of wing and beak, is checked on held-out species, and
+then classifies samples whose captions name random colors.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def to_lab(rgb: np.ndarray) -> np.ndarray:
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
 
 
-def central_colours(images: np.ndarray) -> list[str]:
-    """The palette colour nearest to the median of the central 20 % square of each of uint8 (N, S, S, 3)."""
+def central_colors(images: np.ndarray) -> list[str]:
+    """The palette color nearest to the median of the central 20 % square of each of uint8 (N, S, S, 3)."""
     side = images.shape[1]
     edge = round(side * 0.4)
     medians = np.median(images[:, edge : side - edge, edge : side - edge].reshape(len(images), -1, 3), axis=1)
@@ -73,7 +73,7 @@ def real_images(cache: Cache, rows: np.ndarray, side: int) -> np.ndarray:
 
 
 def distances(images: np.ndarray) -> np.ndarray:
-    """Root-mean-square distances of all pairs of uint8 (N, S, S, 3), colours from 0 to 1."""
+    """Root-mean-square distances of all pairs of uint8 (N, S, S, 3), colors from 0 to 1."""
     flat = images.reshape(len(images), -1).astype(np.float64) / 255
     squares = (flat**2).sum(1)
     between = np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0) / flat.shape[1]
@@ -81,7 +81,7 @@ def distances(images: np.ndarray) -> np.ndarray:
 
 
 def variety(sampler: Sampler, cache: Cache, seed: int, count: int = 64, side: int = 64) -> dict[str, object]:
-    """Whether samples of different captions differ as much as the real pictures do."""
+    """How much samples of different captions differ, compared with the real images."""
     rows = np.random.default_rng(seed).permutation(cache.rows("test"))[:count]
     captions = [cache.captions[cache.caption_offsets[row]] for row in rows]
     sampled = sampler.sample(captions, [key_seed("variety", seed, index) for index in range(count)])
@@ -89,7 +89,7 @@ def variety(sampler: Sampler, cache: Cache, seed: int, count: int = 64, side: in
     ours, real = distances(reduce_images(finest, side)), distances(real_images(cache, rows, side))
     return {
         "mean distance": round(float(ours.mean()), 4),
-        "of real pictures": round(float(real.mean()), 4),
+        "of real images": round(float(real.mean()), 4),
         "share": round(float(ours.mean() / real.mean()), 3),
         "nearest pair": round(float(ours.min()), 4),
     }
@@ -99,7 +99,7 @@ def variety(sampler: Sampler, cache: Cache, seed: int, count: int = 64, side: in
 
 
 class Probe(nn.Module):
-    """Images (B, 3, S, S) to the logits of every probed attribute; the maximum over places finds what is small."""
+    """Images (B, 3, S, S) to the logits of every probed attribute; the maximum over positions finds small parts."""
 
     def __init__(self, classes: dict[str, list[str]]) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Probe(nn.Module):
 
 
 def draw_birds(count: int, image_size: int, folder: Path) -> Cache:
-    """Real pictures for the probe, from another seed than any cache: many, of many species, so that it cannot learn species by heart."""
+    """Real images for the probe, from a seed that no cache uses, of so many species that the probe cannot memorize them."""
     report = prepare(demo_records(count, seed=1, image_size=image_size), folder / "probe.h5", dataset="demo", image_size=image_size)
     return Cache.open(report.path)
 
@@ -124,7 +124,7 @@ def draw_birds(count: int, image_size: int, folder: Path) -> Cache:
 def train_probe(
     train: Cache, held_out: Cache, side: int, steps: int, device: torch.device
 ) -> tuple[Probe, dict[str, list[str]], dict[str, float]]:
-    """The probe, its classes, and its accuracy in per cent on pictures of species that are not in its training split."""
+    """The probe, its classes, and its accuracy in percent on images of species that are not in its training split."""
     labels = {part: np.array(train.attributes[part]) for part in PROBED}
     classes = {part: sorted(set(values)) for part, values in labels.items()}
     rows, test = train.rows("train"), held_out.rows("test")
@@ -149,12 +149,12 @@ def train_probe(
         optimizer.step()
         schedule.step()
     probe.eval()
-    found = probe_colours(probe, classes, real_images(held_out, test, side), device)
+    found = probe_colors(probe, classes, real_images(held_out, test, side), device)
     return probe, classes, {part: percent(found[part], list(np.array(held_out.attributes[part])[test])) for part in PROBED}
 
 
 @torch.no_grad()
-def probe_colours(probe: Probe, classes: dict[str, list[str]], images: np.ndarray, device: torch.device) -> dict[str, list[str]]:
+def probe_colors(probe: Probe, classes: dict[str, list[str]], images: np.ndarray, device: torch.device) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {part: [] for part in PROBED}
     for start in range(0, len(images), 64):
         out = probe(from_uint8(np.ascontiguousarray(images[start : start + 64]), device))
@@ -176,22 +176,22 @@ def probe_captions(classes: dict[str, list[str]], count: int) -> tuple[list[str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", help="name of a run (default: the newest text-to-image run)")
-    parser.add_argument("--weights", type=Path, help="a weights file in place of a run")
+    parser.add_argument("--run", help="name of a run (default: the newest run that generates images)")
+    parser.add_argument("--weights", type=Path, help="a weights file instead of a run")
     parser.add_argument("--workspace", type=Path)
     parser.add_argument("--cache", help="the demo cache (default: the run's)")
     parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--probe", action="store_true")
-    parser.add_argument("--probe-images", type=int, default=8000, help="real pictures drawn for the probe")
+    parser.add_argument("--probe-images", type=int, default=8000, help="number of real images to draw for the probe")
     parser.add_argument("--probe-steps", type=int, default=800)
-    parser.add_argument("--picture", type=Path, help="write a sheet: a row a colour")
+    parser.add_argument("--picture", type=Path, help="image file to write: one row per color")
     args = parser.parse_args()
     workspace = Workspace.locate(args.workspace)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = args.weights
     if weights is None:
-        run = workspace.find_run(args.run) if args.run else workspace.newest_run(draws=True)
+        run = workspace.find_run(args.run) if args.run else workspace.newest_run(generates=True)
         weights = run.latest_weights() if run else None
         if weights is None:
             parser.error("no run with weights here; give --run or --weights")
@@ -205,13 +205,13 @@ def main() -> None:
     seconds = time.perf_counter() - started
     result: dict[str, object] = {"weights": str(weights), "step": sampler.weights.step, "images": len(named), "seconds": round(seconds, 1)}
     for side, images in sampled.items():
-        found = central_colours(images)
+        found = central_colors(images)
         shuffled = list(np.random.default_rng(args.seed).permutation(named))
         test = cache.rows("test")
-        real = central_colours(real_images(cache, test, side))
+        real = central_colors(real_images(cache, test, side))
         result[f"body {side} px"] = {
             "samples": round(percent(found, named), 1),
-            "by colour": {
+            "by color": {
                 body: round(percent([f for f, n in zip(found, named, strict=True) if n == body], [body] * named.count(body)), 1)
                 for body in PALETTE
             },
@@ -231,9 +231,9 @@ def main() -> None:
             probe, classes, held_out = train_probe(drawn, cache, side, args.probe_steps, device)
         captions, asked = probe_captions(classes, args.count)
         seeds = [key_seed("probe", args.seed, index) for index in range(len(captions))]
-        found_colours = probe_colours(probe, classes, sampler.sample(captions, seeds)[side], device)
+        found_colors = probe_colors(probe, classes, sampler.sample(captions, seeds)[side], device)
         result[f"probe {side} px"] = {
-            part: {"samples": round(percent(found_colours[part], asked[part]), 1), "held-out real": round(held_out[part], 1)}
+            part: {"samples": round(percent(found_colors[part], asked[part]), 1), "held-out real": round(held_out[part], 1)}
             for part in PROBED
         }
     print(json.dumps(result, indent=1))

@@ -1,14 +1,14 @@
-"""How fast and how lean `stackgan evaluate` is.
+"""Speed and memory of `stackgan evaluate`.
 
 Speed: images per second of the feature pass (`collectors.stream` into a `FeatureCollector`) over prepared uint8 images in memory, and
 over a folder of PNG files, as ratios to a bare loop over the extractor on prepared batches of the same size. The three take turns in one
-process; the best times count. Processor time is that of all threads: on one core, the ratio that a busy machine does not disturb.
+process, and the best times count. Processor time is the sum over all threads; on one core, its ratio is not affected by other programs.
 
-Memory: the most that a fresh process holds while it streams 2,000 and 30,000 images of 256 px for FID, and for FID and KID, which
-keeps the features of both sets, with an extractor of 2,048 features that is next to nothing itself.
+Memory: the peak of a fresh process that streams 2,000 and 30,000 images of 256 px for FID, and for FID and KID, which keeps the features
+of both sets. Its extractor has 2,048 features and takes almost no memory itself.
 
-With --generated N: that many samples of a generator drawn, seen and scored; seconds and share of generator, extractor (each alone, on
---part images) and Fréchet distance, and of the whole pass, in which generator and extractor overlap.
+With --generated N: N samples are generated and scored. The table shows seconds and share of the generator and the extractor (each alone, on
+--part images) and of the Fréchet distance, and the seconds of the whole pass, in which generator and extractor overlap.
 
     python benchmarks/evaluate.py [--extractor torchscript:FILE] [--batch-size 8] [--rounds 3] [--memory-images 2000 30000]
     python benchmarks/evaluate.py --no-speed --memory-images --generated 30000 [--weights FILE | --preset v2-cub]   (on a GPU)
@@ -51,14 +51,14 @@ SIDE = 256
 
 
 class Pooled(torch.nn.Module):
-    """2,048 means of pixels: an extractor that costs little."""
+    """2,048 means of pixels: an extractor that costs almost nothing."""
 
     def forward(self, images: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(images.float(), [26, 27]).flatten(1)[:, :2048] / 255
 
 
 def pictures(count: int, side: int = SIDE) -> np.ndarray:
-    """uint8 (count, side, side, 3): smooth colours with a little noise, which PNG files hold as they hold photographs."""
+    """uint8 (count, side, side, 3): smooth colors with a little noise, which compress as PNG about as well as photographs do."""
     random = torch.Generator().manual_seed(0)
     smooth = F.interpolate(torch.rand(count, 3, 16, 16, generator=random), size=(side, side), mode="bicubic") * 255
     noisy = smooth + 4 * torch.randn(count, 3, side, side, generator=random)
@@ -66,12 +66,12 @@ def pictures(count: int, side: int = SIDE) -> np.ndarray:
 
 
 def prepared(images: np.ndarray, count: int) -> GeneratedSet:
-    """A set of `count` images that are there already, again and again."""
+    """A set of `count` images that repeats a few images held in memory."""
     return GeneratedSet(lambda indices: images[indices % len(images)], count, images.shape[1], description={})
 
 
 def random_inception(folder: Path) -> str:
-    """A file of TensorFlow's Inception with random weights: as much work as the published one."""
+    """A weights file of TensorFlow's Inception with random weights: the same amount of work as the published one."""
     path = folder / "random-inception.safetensors"
     torch.manual_seed(0)
     save_file(InceptionV3(1008, avg_include_pad=False, last_pool="max").state_dict(), path)
@@ -117,7 +117,7 @@ def measure_speed(extractor: Extractor, images: np.ndarray, batch_size: int, rou
             times[name].append(seconds(side, extractor.device))
             processor[name].append(time.process_time() - start)
     print(f"{extractor.name}, {len(images)} images of {images.shape[1]} px, batches of {batch_size}, best of {rounds}\n")
-    print("| feature pass | images/s | of the bare loop | processor, ms an image | bare loop of it |\n|---|---|---|---|---|")
+    print("| feature pass | images/s | of the bare loop | processor, ms per image | of the bare loop |\n|---|---|---|---|---|")
     bare_time, bare_processor = min(times["bare loop"]), min(processor["bare loop"])
     for name in sides:
         best, busy = min(times[name]), min(processor[name])
@@ -131,7 +131,7 @@ def measure_speed(extractor: Extractor, images: np.ndarray, batch_size: int, rou
 def pass_once(count: int, metrics: str) -> None:
     """The work whose memory is measured, and its peak in MiB."""
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of TorchScript's deprecation
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
         path = Path(name) / "pooled.pt"
         torch.jit.trace(Pooled(), torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)).save(str(path))
         extractor = open_extractor(f"torchscript:{path}")
@@ -157,7 +157,7 @@ def measure_memory(counts: list[int]) -> None:
 
 
 def generator_of(weights: Path | None, preset: str, device: torch.device) -> tuple[torch.nn.Module, int]:
-    """A generator, of a file or with random weights, and how many numbers a caption has."""
+    """A generator, from a file or with random weights, and the size of its caption embeddings."""
     if weights is not None:
         sampler = Sampler.load(weights, device)
         return sampler.generator, sampler.weights.config.model.text_dim  # type: ignore[union-attr]
@@ -204,18 +204,18 @@ def measure_generated(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--extractor", default="", help="as for evaluate; default: Inception with random weights")
+    parser.add_argument("--extractor", default="", help="extractor, as for `stackgan evaluate` (default: Inception with random weights)")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--images", type=int, default=64, help="of the speed test")
+    parser.add_argument("--images", type=int, default=64, help="number of images in the speed test")
     parser.add_argument("--side", type=int, default=SIDE)
-    parser.add_argument("--batch-size", type=int, help="default: 8, on a GPU 64")
+    parser.add_argument("--batch-size", type=int, help="batch size (default: 8; 64 on a GPU)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-speed", action="store_true")
     parser.add_argument("--memory-images", type=int, nargs="*", default=[2000, 30_000], metavar="N")
     parser.add_argument("--generated", type=int, default=0, metavar="N")
-    parser.add_argument("--part", type=int, default=2048, help="images on which generator and extractor are timed alone")
-    parser.add_argument("--preset", default="v2-cub", help="generator with random weights")
-    parser.add_argument("--weights", type=Path, help="or a generator's weights file")
+    parser.add_argument("--part", type=int, default=2048, help="number of images on which generator and extractor are timed alone")
+    parser.add_argument("--preset", default="v2-cub", help="preset of a generator with random weights")
+    parser.add_argument("--weights", type=Path, help="weights file of a generator, instead of --preset")
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:

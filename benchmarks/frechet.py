@@ -1,11 +1,11 @@
-"""Seconds of a Fréchet distance in 2048 dimensions: ours against `scipy.linalg.sqrtm(cov1 @ cov2)`.
+"""Time of a Fréchet distance in 2048 dimensions: ours against `scipy.linalg.sqrtm(cov1 @ cov2)`.
 
     python benchmarks/frechet.py [--dim 2048] [--rounds 2] [--threads 2]
 
-Two cases: 1,000 against 1,500 images, fewer than dimensions, and 10,000 against 10,000. Both sides get the same means and
-covariances (`moments`); where there are fewer images than dimensions also the distance from the features themselves (`features`,
-its means included). The sides take turns in one process, so that a busy machine disturbs all alike, and ratios are those of the best
-times. Features are drawn: rectified, correlated, with a spectrum that decays.
+Two cases: 1,000 and 1,500 images, which is fewer than dimensions, and 10,000 and 10,000. Both sides get the same means and covariances
+(`moments`). With fewer images than dimensions, our distance is also computed from the features themselves (`features`, which includes
+their means). The sides take turns in one process, so that other programs affect all alike, and ratios are those of the best times.
+Features are random numbers: rectified, correlated, with a decaying spectrum.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def draw(count: int, dim: int, seed: int, shift: float) -> np.ndarray:
 
 def by_matrix_root(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the product is singular
+        warnings.simplefilter("ignore")  # scipy warns that the product is singular
         root = sqrtm(cov1 @ cov2)
     return float(np.square(mean1 - mean2).sum() + np.trace(cov1) + np.trace(cov2) - 2 * np.trace(root).real)
 

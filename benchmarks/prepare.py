@@ -1,10 +1,10 @@
-"""How fast and how lean `stackgan prepare cub` is.
+"""Speed and memory of `stackgan prepare cub`.
 
-Speed: images a second of `prepare` on the set repeated (writing and syncing included, start of the interpreter and of the processes
-not), as a ratio to a bare Pillow loop: the same decode, crop and resize by as many processes, with nothing written. The two take
-turns, so that both see the same machine.
+Speed: images per second of `prepare` on the dataset repeated --repeat times, as a ratio to a bare Pillow loop: the same decoding, cropping
+and resizing with as many processes, and nothing written. Writing and syncing are included, starting the interpreter and the processes is
+not. The two take turns, so that both run under the same conditions.
 
-Memory: the largest sum of resident memory over the whole tree of processes, while preparing 300 and 10,000 images; shared pages are
+Memory: the largest sum of resident memory over the whole tree of processes, while 300 and 10,000 images are prepared; shared pages are
 counted once (proportional set size).
 
     python benchmarks/prepare.py --source DIR [--repeat 8] [--rounds 3] [--folder DIR] [--workers N] [--json FILE]
@@ -34,7 +34,7 @@ from stackgan_cli.data.sources.cub import cub_records
 
 @dataclass(frozen=True)
 class Repeated(Sequence[Record]):
-    """The first `count` of a set of records said again and again under new names; nothing is held."""
+    """The first `count` of an endless repetition of records, under new names; nothing is kept in memory."""
 
     records: Sequence[Record]
     count: int
@@ -54,7 +54,7 @@ class Repeated(Sequence[Record]):
 
 
 def bare(item: tuple[Path, Box]) -> int:
-    """Decode, crop and resize as anybody would."""
+    """Decode, crop and resize in the obvious way."""
     path, box = item
     image = Image.open(path).convert("RGB")
     image = image.crop(box_crop(*image.size, box)).resize((304, 304), Image.Resampling.BILINEAR)
@@ -64,14 +64,14 @@ def bare(item: tuple[Path, Box]) -> int:
 def bare_seconds(records: Sequence[Record], workers: int) -> float:
     items = [(record.image, record.box) for record in records]
     with multiprocessing.get_context("forkserver").Pool(workers) as pool:
-        pool.map(bare, items[: 4 * workers], chunksize=1)  # the processes are up
+        pool.map(bare, items[: 4 * workers], chunksize=1)  # start the processes
         start = time.perf_counter()
         assert sum(pool.imap_unordered(bare, items, chunksize=16)) == len(items) * 304 * 304 * 3
         return time.perf_counter() - start
 
 
 def ours_seconds(records: Sequence[Record], workers: int, folder: Path) -> float:
-    """From the call to the synced and renamed cache. A small one is made first, so that the fork server runs."""
+    """Seconds from the call to the synced and renamed cache. A small cache is made first, to start the fork server."""
     path = folder / "cub.h5"
     prepare(Repeated(records, 4 * workers), path, dataset="cub", workers=workers, force=True)
     start = time.perf_counter()
@@ -98,7 +98,7 @@ def tree(root: int) -> list[int]:
 
 
 def memory(root: int, key: str) -> int:
-    """Sum over the tree of a row of smaps_rollup (Pss or Rss) in bytes."""
+    """A line of smaps_rollup (Pss or Rss) in bytes, summed over the tree of processes."""
     total = 0
     for process in tree(root):
         try:
@@ -125,7 +125,7 @@ def peak_memory(source: Path, count: int, workers: int, folder: Path) -> dict[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True)
-    parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
+    parser.add_argument("--folder", type=Path, help="folder to write to (default: a temporary one)")
     parser.add_argument("--repeat", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=num_cores())

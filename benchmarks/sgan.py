@@ -1,16 +1,16 @@
-"""Do SGAN's samples show their label, and do those of one label differ? With all losses, without the conditional, without the entropy loss.
+"""Do SGAN's samples show their label, and do samples of one label differ? With and without the conditional and the entropy loss.
 
     python benchmarks/sgan.py [--preset sgan-digits] [--seeds 0,1,2] [--steps N] [--count 100] [--picture FILE]
 
-Each setting is trained with each seed (runs `bench-PRESET-SETTING-SEED` of the workspace; a finished one is not trained again, an
-interrupted one is continued), and `--count` pictures of every label are drawn with noise of their own.
+Each setting is trained with each seed (runs `bench-PRESET-SETTING-SEED` of the workspace; a finished run is not trained again, an
+interrupted one is continued), and `--count` images per label are generated, each with its own noise.
 
-*Agreement*: the share of samples that a classifier takes for their label. It is of the same form as the encoder that is inverted, but
-trained separately, with another seed (run `judge-CACHE`), since generators are trained to please the encoder itself.
+*Agreement*: the share of samples to which a classifier gives their label. The classifier has the form of the encoder that is inverted, but
+is trained separately, with another seed (run `judge-CACHE`), because the generators were trained to please the encoder itself.
 
-*Distance*: between two pictures of a label, root mean square over pixels from 0 to 1; the mean over all pairs, and over labels.
+*Distance*: root mean square over pixels (from 0 to 1) between two images of a label; the mean over all pairs and labels.
 
-Both also of the real images of the test split, where agreement is the judge's accuracy.
+Both are also computed for the real images of the test split, where agreement is the accuracy of the classifier.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BATCH = 250
 
 
 def train(workspace: Workspace, preset: str, name: str, overrides: Sequence[str]) -> Path:
-    """The weights of a run, trained by the program itself where it is not finished; what it needs comes first."""
+    """The weights of a run, trained with `stackgan train` if it is not finished; prerequisites are made first."""
     words = [sys.executable, "-m", "stackgan_cli", "train", "--preset", preset, "--name", name, *overrides]
     subprocess.run([*words, "--workspace", str(workspace.root)], check=True, stdout=subprocess.DEVNULL)
     weights = workspace.find_run(name).latest_weights()
@@ -56,7 +56,7 @@ def train(workspace: Workspace, preset: str, name: str, overrides: Sequence[str]
 
 
 def measured(images: np.ndarray, labels: np.ndarray, names: Sequence[str] | None, judge: Extractor) -> tuple[float, float]:
-    """Agreement in per cent, and the mean distance within a label, of uint8 images (N, S, S, 3)."""
+    """Agreement in percent, and the mean distance within a label, of uint8 images (N, S, S, 3)."""
     parts = [torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2) for start in range(0, len(images), BATCH)]
     found = [judge(part).log_probabilities for part in parts]
     logits = torch.cat([part for part in found if part is not None]).cpu().numpy()
@@ -66,7 +66,7 @@ def measured(images: np.ndarray, labels: np.ndarray, names: Sequence[str] | None
 
 
 def sampled(sampler: Sampler, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """`count` pictures of each label, the largest that the model makes, and their labels."""
+    """`count` images per label, at the largest resolution of the model, and their labels."""
     labels = np.repeat(np.arange(sampler.num_classes or 0), count)
     seeds = [key_seed("sgan", index) for index in range(len(labels))]
     by_side = sampler.sample(None, seeds, labels=labels.tolist())
@@ -74,7 +74,7 @@ def sampled(sampler: Sampler, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sheet(images: np.ndarray, count: int, columns: int = 10) -> np.ndarray:
-    """The first pictures of each label, a row a label."""
+    """The first images of each label, one row per label."""
     rows = [np.concatenate(list(images[start : start + min(columns, count)]), 1) for start in range(0, len(images), count)]
     return np.concatenate(rows)
 
@@ -82,12 +82,12 @@ def sheet(images: np.ndarray, count: int, columns: int = 10) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="sgan-digits")
-    parser.add_argument("--seeds", default="0,1,2", help="with commas")
-    parser.add_argument("--steps", type=int, help="training steps (default: the preset's)")
-    parser.add_argument("--count", type=int, default=100, help="pictures of each label")
-    parser.add_argument("--judge-preset", help="preset of the judge (default: the one of the encoder that is inverted)")
+    parser.add_argument("--seeds", default="0,1,2", help="seeds, separated by commas")
+    parser.add_argument("--steps", type=int, help="number of training steps (default: the preset's)")
+    parser.add_argument("--count", type=int, default=100, help="number of images per label")
+    parser.add_argument("--judge-preset", help="preset of the classifier (default: that of the encoder that is inverted)")
     parser.add_argument("--workspace", type=Path)
-    parser.add_argument("--picture", type=Path, help="write a sheet: a row a label, settings side by side, of the first seed")
+    parser.add_argument("--picture", type=Path, help="image file to write: one row per label, settings side by side, first seed")
     args = parser.parse_args()
     workspace = Workspace.locate(args.workspace)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -135,7 +135,7 @@ def main() -> None:
     print(table(lines, header))
     ratios = [without / full for (_, without), (_, full) in zip(found["no-entropy"], found["full"], strict=True)]
     print("agreement without the conditional loss: at most " + f"{max(share for share, _ in found['no-conditional']):.1f} %")
-    print("distance without the entropy loss, of that with all: " + ", ".join(f"{ratio:.2f}" for ratio in ratios))
+    print("distance without the entropy loss, as a share of that with all losses: " + ", ".join(f"{ratio:.2f}" for ratio in ratios))
     if args.picture:
         gap = np.full((len(sheets[0]), 8, 3), 255, np.uint8)
         Image.fromarray(np.concatenate([part for one in sheets for part in (one, gap)][:-1], 1)).save(args.picture)

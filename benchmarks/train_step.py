@@ -1,19 +1,19 @@
-"""Seconds a training step: ours against plain transcriptions of the released PyTorch steps (`benchmarks/plain`).
+"""Time of a training step: ours against plain transcriptions of the released PyTorch steps (`benchmarks/plain`).
 
     python benchmarks/train_step.py                                        # every model at its published sizes
     python benchmarks/train_step.py --arch v2 hdgan --wrong-batch
     python benchmarks/train_step.py --arch v1-stage1 --gf 32 --df 16 --batch 64 --channels-last off
 
-All sides make the same step from the same weights, on the same batch and noise: one generator forward, a step of every discriminator,
-a step of the generator, Adam for each. The losses of the first step must agree (to 1e-3, where both are in float32). Then the sides
-take turns in one process, so that a busy machine disturbs all alike, and ratios are those of the best times.
+All sides compute the same step from the same weights, on the same batch and noise: one generator forward, one step of every
+discriminator, one step of the generator, each with Adam. The losses of the first step must agree (to 1e-3 if both are in float32). Then
+the sides take turns in one process, so that other programs affect all alike, and ratios are those of the best times.
 
-Figures come out on stderr as they are measured, and on stdout at the end as a Markdown table. Floating-point operations are counted;
-those of the generator's forward with `arithmetic("fast")` on our side. `--wrong-batch` adds our step with mismatched images taken from
-the batch, one pass through every discriminator less: not the published sampling, and so a row of its own. On a GPU the plain step runs
-without TF32 and again with PyTorch's defaults; ours runs with cuDNN's repeatable algorithms, as the loop asks, recorded as CUDA graphs and
-again without them; and there are the share of the measured rate of a bf16 matrix product and the peak
-memory of each side (its weights and optimisers, and what a step adds).
+Results are printed to stderr as they are measured, and to stdout at the end as a Markdown table. Floating-point operations are counted;
+those of the generator's forward with `arithmetic("fast")` on our side. `--wrong-batch` adds our step with mismatched images taken from the
+batch, which saves a pass through every discriminator; this is not the published sampling, and has a row of its own. On a GPU, the plain
+step runs without TF32 and again with PyTorch's defaults; ours runs with cuDNN's deterministic algorithms, as in training, recorded as CUDA
+graphs and again without them. The table then also has the share of the measured rate of a bf16 matrix product, and the peak memory of each
+side (its weights and optimizers, and what a step adds).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ARCHS = ("v1-stage1", "v1-stage2", "v2", "hdgan")
 
 
 def config_of(arch: str, options: argparse.Namespace) -> Config:
-    """The published sizes, but for what the options change."""
+    """The published sizes, except for what the options change."""
     sides = [side for side in (64, 128, 256) if side <= options.resolution]
     kind: type[Config]
     keys: dict[str, Any]
@@ -67,7 +67,7 @@ def config_of(arch: str, options: argparse.Namespace) -> Config:
 
 
 def random_batch(config: Config, size: int, device: torch.device) -> Batch:
-    """Mismatched images are those of the batch, moved one place on: both ways of taking them have the same losses."""
+    """Mismatched images are those of the batch, shifted by one, so that both ways of choosing them give the same losses."""
     order = torch.arange(size, device=device).roll(1)
     sides = config.sides if isinstance(config, StackedConfig) else (config.resolution,)
     images = {side: (torch.rand(size, side, side, 3, device=device) * 2 - 1).permute(0, 3, 1, 2) for side in sides}
@@ -82,7 +82,7 @@ class Player(Protocol):
     def run_step(self) -> None: ...
 
     def losses(self) -> dict[str, float]:
-        """Losses of the first step by player, if that is all that was run."""
+        """Losses of the first step by player; only meaningful if nothing else was run."""
         ...
 
 
@@ -94,7 +94,7 @@ class Plain:
         self.steps, self.latest = 0, dict[str, Tensor]()
 
     def run_step(self) -> None:
-        # The key that the training loop draws with.
+        # The key of the noise in the training loop.
         self.latest = self.step(self.draw_noise(self.size, Noise(0, "noise", self.steps, 0, 0, device=self.device)))
         self.steps += 1
 
@@ -118,7 +118,7 @@ class OneBatch:
 
 
 class Ours:
-    """The loop of the product, fed with one batch."""
+    """Our training loop, always with the same batch."""
 
     def __init__(self, config: Config, networks: Mapping[str, nn.Module], batch: Batch, **settings: Any) -> None:
         assert batch.text is not None
@@ -138,7 +138,7 @@ class Ours:
 
 @dataclass(eq=False)
 class Side:
-    """A way to make the step, and what was measured of it. `exact`: in float32, so that its losses must be the plain step's."""
+    """One way to compute the step, and its measurements. `exact`: in float32, so its losses must equal those of the plain step."""
 
     name: str
     make: Callable[[], Player]
@@ -150,7 +150,7 @@ class Side:
     seconds: list[float] = field(default_factory=list)
 
     def start(self, device: torch.device) -> dict[str, float]:
-        """Make the player and its first step; returns the losses, and counts operations and the bytes that stay between steps."""
+        """Make the player and run its first step; returns the losses, and counts operations and the bytes that stay between steps."""
         before = allocated(device)
         self.player = self.make()
         with FlopCounterMode(display=False) as counter:
@@ -159,9 +159,9 @@ class Side:
         return self.player.losses()
 
     def run(self, device: torch.device) -> float:
-        """Seconds of one step; on a GPU notes its peak of memory too."""
+        """Seconds of one step; on a GPU its peak memory is recorded too."""
         torch.backends.cudnn.allow_tf32 = self.tf32
-        torch.backends.cudnn.deterministic = isinstance(self.player, Ours)  # which the loop asks for
+        torch.backends.cudnn.deterministic = isinstance(self.player, Ours)  # as in the training loop
         before = allocated(device)
         started = time.perf_counter()
         self.player.run_step()
@@ -174,7 +174,7 @@ class Side:
 
 
 def allocated(device: torch.device) -> int:
-    """Bytes in use on a GPU, whose work is waited for and whose peak is set back; 0 on the CPU."""
+    """Bytes in use on a GPU, after waiting for its work; resets its peak. 0 on the CPU."""
     if device.type != "cuda":
         return 0
     torch.cuda.synchronize()
@@ -215,7 +215,7 @@ def say(line: str) -> None:
 
 
 def start_all(sides: list[Side], device: torch.device) -> None:
-    """The first step of every side. Ends the program when one in float32 has other losses than the plain step."""
+    """The first step of every side. Ends the program if a float32 side has other losses than the plain step."""
     expected = sides[0].start(device)
     say("  first losses: " + ", ".join(f"{name} {value:.6f}" for name, value in expected.items()))
     for side in sides[1:]:
@@ -223,7 +223,7 @@ def start_all(sides: list[Side], device: torch.device) -> None:
         difference = max(abs(found[name] - value) / abs(value) for name, value in expected.items())
         say(f"  {side.name}: differ by {difference:.1e} at most")
         if side.exact and not difference <= TOLERANCE:
-            raise SystemExit(f"{side.name} does not make the plain step: its losses are { {name: found[name] for name in expected} }")
+            raise SystemExit(f"{side.name} does not compute the plain step: its losses are { {name: found[name] for name in expected} }")
 
 
 def meta_generator(config: Config) -> Generator:
@@ -232,7 +232,7 @@ def meta_generator(config: Config) -> Generator:
 
 
 def generator_flops(config: Config, size: int) -> dict[bool, int]:
-    """Operations of the generator's forward on `size` images, by whether it is the plain one."""
+    """Operations of the generator's forward on `size` images, with the key True for the plain one."""
     ours = meta_generator(config)
     noise = {name: torch.empty(shape, device="meta") for name, shape in ours.noise_shapes(size).items()}
     text = torch.empty(size, config.text_dim, device="meta")
@@ -245,7 +245,7 @@ def generator_flops(config: Config, size: int) -> dict[bool, int]:
 
 
 def matmul_rate(side: int = 8192, rounds: int = 20) -> float:
-    """Operations a second of a bf16 matrix product on the GPU, the best of `rounds`."""
+    """Operations per second of a bf16 matrix product on the GPU, the best of `rounds`."""
     a, b = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     best = 0.0
     for _ in range(rounds):
@@ -259,7 +259,7 @@ def matmul_rate(side: int = 8192, rounds: int = 20) -> float:
 
 
 def measure(arch: str, size: int, options: argparse.Namespace, device: torch.device, rate: float | None) -> list[dict[str, str]]:
-    """Rows of the table: one a side."""
+    """Rows of the table, one per side."""
     torch.manual_seed(0)
     config = config_of(arch, options)
     resolution = config.sides[-1] if isinstance(config, StackedConfig) else config.resolution
@@ -293,16 +293,18 @@ def measure(arch: str, size: int, options: argparse.Namespace, device: torch.dev
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", nargs="+", choices=ARCHS, default=ARCHS)
-    parser.add_argument("--steps", type=int, default=9, help="timed steps of each side")
-    parser.add_argument("--warm-up", type=int, help="steps before them; default 1 on the CPU, 6 on a GPU, where the fourth is recorded")
-    parser.add_argument("--batch", type=int, nargs="+", help="default 24 and 64 on a GPU; on the CPU 16 for v1-stage1, else 4")
-    parser.add_argument("--wrong-batch", action="store_true", help="v2, hdgan: also our step with wrong pairs of the batch")
-    parser.add_argument("--gf", type=int, help="generator width; published: 128 for v1, 64 for v2")
-    parser.add_argument("--df", type=int, help="discriminator width; published: 64, hdgan 128")
-    parser.add_argument("--width", type=int, help="hdgan's width; published: 128")
-    parser.add_argument("--resolution", type=int, choices=(64, 128, 256), default=256, help="finest side of v2 and hdgan")
+    parser.add_argument("--steps", type=int, default=9, help="number of timed steps per side")
+    parser.add_argument("--warm-up", type=int, help="steps before timing (default: 1 on the CPU, 6 on a GPU, where the fourth is recorded)")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", help="batch sizes (default: 24 and 64 on a GPU; on the CPU 16 for v1-stage1, else 4)"
+    )
+    parser.add_argument("--wrong-batch", action="store_true", help="v2, hdgan: also our step with mismatched pairs taken from the batch")
+    parser.add_argument("--gf", type=int, help="generator width (published: 128 for v1, 64 for v2)")
+    parser.add_argument("--df", type=int, help="discriminator width (published: 64; hdgan: 128)")
+    parser.add_argument("--width", type=int, help="width of hdgan (published: 128)")
+    parser.add_argument("--resolution", type=int, choices=(64, 128, 256), default=256, help="largest resolution of v2 and hdgan")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, help="default: all cores")
+    parser.add_argument("--threads", type=int, help="number of threads (default: all cores)")
     parser.add_argument("--channels-last", choices=("auto", "on", "off"), default="auto")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""What the papers report, table by table, and which preset of ours stands for which of their models. Plain data.
+"""The tables of the papers, and the preset of ours that stands for each of their models. Data only.
 
-StackGAN++ (arXiv 1710.10916), Tables 2 to 5; HDGAN (CVPR 2018 draft), Tables 1 to 6. `-` is what they leave out or had not filled in.
-GAN-INT-CLS, GAWWN, TAC-GAN and Prog.GAN are not part of this package, and people's ranks cannot be computed: their figures stand alone.
+StackGAN++ (arXiv 1710.10916), Tables 2 to 5; HDGAN (CVPR 2018 draft), Tables 1 to 6. `-` marks values that are missing there.
+GAN-INT-CLS, GAWWN, TAC-GAN and Prog.GAN are not part of this package, and human ranks cannot be computed: those values stand alone.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Model:
-    """A preset, and the dataset (the default name of its cache) that it is trained on."""
+    """A preset and the dataset it is trained on, which is also the default name of the cache."""
 
     preset: str
     dataset: str = "cub"
 
     @property
     def split(self) -> str:
-        """The pictures it is compared with: the captioned sets have a test split, LSUN and ImageNet are not divided."""
+        """The split it is compared with: captioned datasets have a test split, LSUN and ImageNet are not divided."""
         return "all" if self.dataset.startswith(("lsun-", "imagenet-")) else "test"
 
 
 TEXT = ("cub", "oxford-102", "coco")
 NOISE = ("lsun-bedroom", "lsun-church", "imagenet-dog", "imagenet-cat")
 FINE_TUNED = ("cub", "oxford-102")
-"""Datasets whose inception score is that of a classifier of their own test classes."""
+"""Datasets whose inception score is computed with a classifier of their own test classes."""
 
 MODELS: dict[str, Model] = {
     "v1": Model("v1-stage2"),
@@ -60,7 +60,8 @@ MODELS: dict[str, Model] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """`published` as printed. `metric` is evaluate's name, `side` one of several outputs, `of` the key of its result that is meant."""
+    """`published` is the value as printed. `metric` is its name in `evaluate`, `side` selects a resolution,
+    `of` the key of the result."""
 
     published: str
     model: str = ""
@@ -71,7 +72,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table in the paper's layout: `labels` head the columns of words, `columns` those of figures."""
+    """A table in the paper's layout: `labels` are the headings of the text columns, `columns` those of the columns of values."""
 
     title: str
     labels: tuple[str, ...]
@@ -80,7 +81,7 @@ class Table:
 
 
 def cells(figures: str, models: tuple[str, ...] = (), metric: str = "", of: str = "value") -> tuple[Cell, ...]:
-    """A row of figures, separated by two spaces, each of the model in its place."""
+    """A row of values, separated by two spaces; the model in the same place belongs to each."""
     published = figures.split("  ")
     own = models[: len(published)] or [""] * len(published)
     return tuple(Cell(text, model, metric if model else "", of=of) for text, model in zip(published, own, strict=True))
@@ -172,13 +173,13 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "hdgan-2": Table(
-        "HDGAN Table 2: inception scores at several sides, CUB",
+        "HDGAN Table 2: inception scores at several resolutions, CUB",
         ("method",),
         ("64x64", "128x128", "256x256"),
         (
             (("StackGAN",), cells("2.95 ± .02  3.35 ± .02  3.70 ± .04", ("v1-64", "v1-128", "v1-256"), "is")),
             (
-                ("HDGAN, side outputs of one model",),
+                ("HDGAN, outputs of one model",),
                 (
                     Cell("3.46 ± .04", "hdgan", "is", side=64),
                     Cell("3.85 ± .04", "hdgan", "is", side=128),
@@ -218,7 +219,7 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "hdgan-6": Table(
-        "HDGAN Table 6: which sides are supervised, CUB",
+        "HDGAN Table 6: which resolutions are supervised, CUB",
         ("64", "128", "256"),
         ("IS",),
         (

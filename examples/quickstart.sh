@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a picture of the bird you describe, on the embedded data: ten minutes after installation on two cores.
-#   bash examples/quickstart.sh            everything goes to .venv/ and quickstart/ of this checkout
+# Install the package, draw a dataset of birds, train on it, and generate and measure images: about ten minutes after installation on two CPU cores.
+#   bash examples/quickstart.sh            writes to .venv/ and quickstart/ of this checkout only
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,5 +31,5 @@ run stackgan interpolate "a red bird" "a blue bird" --run quick-stage2-demo
 run stackgan tsne --run quick-stage2-demo --count 200
 run stackgan neighbours --run quick-stage2-demo
 run stackgan report quick-stage2-demo
-printf '\n%d seconds after installation. Look at %s and %s\n' "$((SECONDS - started))" "$STACKGAN_HOME/pictures" \
+printf '\nDone %d seconds after installation. Look at %s and %s\n' "$((SECONDS - started))" "$STACKGAN_HOME/pictures" \
   "$STACKGAN_HOME/runs/quick-stage2-demo/report.html"

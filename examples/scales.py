@@ -1,7 +1,7 @@
 """The sizes at which a table can be run: the presets as they are, or the same models made small.
 
-A smaller scale keeps what a table compares (stages, branches and their proportions, heads, losses) and changes widths, sides, steps and
-batches, and takes a text encoder and a classifier of its size.
+A smaller scale keeps what a table compares (stages, branches and their proportions, heads, losses). It changes widths, resolutions, steps
+and batch sizes, and uses a text encoder and a classifier of matching size.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SIDES = ("resolution", "stage1_resolution", "branches")
-"""Keys of a StackGAN's sides, which a scale divides; HDGAN's cannot be smaller."""
+"""Keys of the resolutions of StackGAN models, which a scale divides; HDGAN's cannot be smaller."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What a size of the tables changes in the presets. `keys` are by architecture, `""` for all of them."""
+    """What a scale changes in the presets. `keys` are grouped by architecture; `""` means all of them."""
 
     summary: str
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     divided_by: dict[str, int] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
-    """Keys of models that take captions."""
+    """Keys of models that take captions only."""
     ema: float = 0.0
-    """Of models that average their weights."""
+    """`train.ema` of models that average their weights."""
     classifier: str = ""
     similarity: str = ""
     count: int | None = None
@@ -32,7 +32,7 @@ class Scale:
 SCALES = {
     "full": Scale("the presets as they are"),
     "small": Scale(
-        "narrow networks at half the sides (HDGAN: at its own), 1,000 steps",
+        "narrow networks at half the resolution (HDGAN: full resolution), 1,000 steps",
         keys={
             "": {"train.steps": 1000, "train.batch_size": 16, "train.optim.lr": 4e-4},
             "stackgan-v1": {"model.gf_dim": 32, "model.df_dim": 16},
@@ -47,7 +47,7 @@ SCALES = {
         count=2000,
     ),
     "tiny": Scale(
-        "the narrowest networks at half or a quarter of the sides (HDGAN: at its own), 20 steps: noise, to try the machinery",
+        "the narrowest networks at half or a quarter of the resolution (HDGAN: full resolution), 20 steps: images are noise",
         keys={
             "": {
                 "train.steps": 20,
@@ -74,7 +74,7 @@ SCALES = {
 
 
 def changes(config: dict[str, Any], scale: Scale) -> dict[str, Any]:
-    """The keys that a scale changes in a resolved preset."""
+    """The keys, and their values, that a scale changes in a resolved preset."""
     if not scale.keys:
         return {}
     model = config["model"]

@@ -1,13 +1,14 @@
-"""A table of the papers with figures of your own models beside the published ones.
+"""Recompute a table of the papers: the values of your own models beside the published ones.
 
-    python examples/tables.py --list                                        the tables, and `--list 5` the models of one
+    python examples/tables.py --list                                        list the tables; `5 --list` lists the models of table 5
     python examples/tables.py 5 --cache demo --scale tiny --train           train what is missing, measure, print
-    python examples/tables.py hdgan-2 --run hdgan=my-run                    measure what is there
+    python examples/tables.py hdgan-2 --run hdgan=my-run                    measure runs that exist
     python examples/tables.py 3 --cache birds --cache lsun-church=churches --scale small --train --set train.steps=4000
 
-Every step is a command of `stackgan`, shown as it is run; caches and runs are those of $STACKGAN_HOME, else of the current folder. A run is
-called as `stackgan train` would call it, with the scale behind it, and continued when it is unfinished. A model without a run stays `-`.
-The tables are in published.py, the scales in scales.py. The pictures of a cache must be large enough: 304 px at `full` and for HDGAN,
+Every step is a `stackgan` command, which is printed before it is run. Caches and runs are in $STACKGAN_HOME, else in the current folder. A
+run has the name that `stackgan train` would give it, followed by the scale; an unfinished one is continued. A model without a run has
+the value `-`.
+The tables are in published.py, the scales in scales.py. The images of a cache must be large enough: 304 px at `full` and for HDGAN,
 152 px for StackGAN at `small` and StackGAN-v1 at `tiny`, 76 px for StackGAN-v2 at `tiny`.
 """
 
@@ -33,7 +34,7 @@ INTERRUPTED = (130, 143)
 
 
 class Failed(Exception):
-    """A command of `stackgan` that did not succeed; it has said why."""
+    """A `stackgan` command failed; it has printed the reason."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -41,12 +42,12 @@ class Failed(Exception):
 
 
 def stackgan(*words: str) -> dict[str, Any]:
-    """The result of a command. Raises Failed, or SystemExit when it was interrupted (after saving)."""
+    """Run a command and return its result. Raises Failed, or SystemExit when it was interrupted (after saving)."""
     print("$ stackgan", shlex.join(words), file=sys.stderr, flush=True)
     with subprocess.Popen([sys.executable, "-m", "stackgan_cli", *words, "--json"], stdout=subprocess.PIPE, text=True) as process:
         try:
             output = process.communicate()[0]
-        except KeyboardInterrupt:  # the command has it too, and is saving
+        except KeyboardInterrupt:  # the command got the signal too, and is saving
             process.wait()
             raise SystemExit(130) from None
     if process.returncode in INTERRUPTED:
@@ -61,13 +62,13 @@ def stackgan(*words: str) -> dict[str, Any]:
 
 
 def run_name(preset: str, cache: str, suffix: str = "") -> str:
-    """What `stackgan train` calls the run of a preset on a cache, and the suffix."""
+    """The name that `stackgan train` gives to the run of a preset on a cache, followed by the suffix."""
     dataset = Path(cache).stem
     return "-".join([preset, *([] if dataset in preset.split("-") else [dataset]), *([suffix] if suffix else [])])
 
 
 def as_words(overrides: dict[str, Any]) -> list[str]:
-    """`key=value` words of a command line."""
+    """Overrides as `key=value` arguments."""
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in overrides.items()]
 
 
@@ -79,7 +80,7 @@ class Workshop:
     suffix: str
     train: bool
     caches: dict[str, str]
-    """Which cache stands for which dataset, where it is not the one of that name."""
+    """Dataset to the cache that stands for it, where their names differ."""
     runs: dict[str, str]
     overrides: dict[str, str]
     metric_words: list[str]
@@ -93,7 +94,7 @@ class Workshop:
 
     @property
     def given(self) -> set[str]:
-        """Options of `evaluate` that the user chose."""
+        """Options of `evaluate` that the user gave."""
         return {word.partition("=")[0] for word in self.metric_words}
 
     def cache_of(self, model: Model) -> str:
@@ -107,18 +108,18 @@ class Workshop:
         return (self.root / "runs" / run / "weights" / "latest.safetensors").is_file()
 
     def run_of(self, key: str) -> str:
-        """The name of a model's run, whether it is there or not."""
+        """The name of a model's run, whether it exists or not."""
         return self.runs.get(key) or run_name(MODELS[key].preset, self.cache_of(MODELS[key]), self.suffix)
 
     def subject(self, key: str) -> str | None:
-        """The run to measure for a model, trained first where that is asked for; None when there is none."""
+        """The run to measure for a model, trained first if that was asked for; None if there is none."""
         name = self.run_of(key)
         if key not in self.runs and self.train and self.has_cache(MODELS[key]):
             self._train(MODELS[key].preset, self.cache_of(MODELS[key]))
         return name if key in self.runs or self.has_weights(name) else None
 
     def _train(self, preset: str, cache: str) -> str:
-        """Train or continue the run of a preset, after that of the Stage-I which it continues; returns its name."""
+        """Train or continue the run of a preset, after the run of its Stage-I; returns its name."""
         name = run_name(preset, cache, self.suffix)
         if name not in self.trained:
             config = stackgan("presets", "show", preset)
@@ -133,7 +134,7 @@ class Workshop:
         return name
 
     def _instrument(self, preset: str, cache: str, overrides: dict[str, Any]) -> str | None:
-        """The run of a classifier or similarity on a cache, trained first where that is asked for; None when there is none."""
+        """The run of a classifier or similarity on a cache, trained first if that was asked for; None if there is none."""
         name = run_name(preset, cache)
         if self.train and name not in self.trained:
             stackgan("train", "--preset", preset, *as_words({"data.cache": cache, **overrides}))
@@ -141,7 +142,7 @@ class Workshop:
         return name if self.has_weights(name) else None
 
     def instruments(self, model: Model, metrics: Sequence[str]) -> list[str]:
-        """Options of `evaluate`: one classifier and one similarity for all cells of a dataset; where there is none, its own choice."""
+        """Options of `evaluate`: one classifier and one similarity for all cells of a dataset; without them `evaluate` chooses."""
         cache, given = self.cache_of(model), self.given
         if not self.has_cache(model):
             return []
@@ -151,7 +152,9 @@ class Workshop:
         words: list[str] = []
         seen = bool({*metrics} - WITHOUT_EXTRACTOR) and not {"--extractor", "--protocol"} & given
         judged = "vs-similarity" in metrics and "--joint" not in given
-        if (drawn or model.dataset in FINE_TUNED) and (seen or (judged and self.scale.similarity)):  # a scale's similarity sees through it
+        if (drawn or model.dataset in FINE_TUNED) and (
+            seen or (judged and self.scale.similarity)
+        ):  # the similarity of a scale uses its features
             preset = self.scale.classifier or ("demo-classifier" if drawn else "classifier")
             changed = {} if drawn or not self.scale.classifier else {"model.label": "class", "data.split": "test"}
             run = self._instrument(preset, cache, changed)
@@ -162,7 +165,7 @@ class Workshop:
         return words
 
     def measure(self, key: str, metrics: Sequence[str], side: int | None) -> dict[str, dict[str, Any]]:
-        """Metric -> line of `evaluate` for a model; empty when it has no run."""
+        """Metric to the result of `evaluate` for a model; empty if it has no run."""
         subject = self.subject(key)
         if subject is None:
             return {}
@@ -176,7 +179,7 @@ class Workshop:
 
 
 def fill(table: Table, workshop: Workshop) -> tuple[dict[Cell, dict[str, Any]], dict[str, Failed]]:
-    """The line of `evaluate` for every cell that could be measured, and the models that failed: they do not cost the other cells."""
+    """The result for every cell that could be measured, and the models that failed; a failure does not stop the others."""
     wanted: dict[tuple[str, int | None], list[Cell]] = {}
     for cell in (cell for _, row in table.rows for cell in row if cell.model):
         wanted.setdefault((cell.model, cell.side), []).append(cell)
@@ -193,7 +196,7 @@ def fill(table: Table, workshop: Workshop) -> tuple[dict[Cell, dict[str, Any]], 
 
 
 def figure(cell: Cell, line: dict[str, Any] | None) -> str:
-    """Ours as the papers print theirs: `4.04 ± .05`; `-` where there is none."""
+    """A value of ours in the style of the papers: `4.04 ± .05`; `-` if there is none."""
     value = None if line is None else line.get(cell.of)
     if line is None or value is None:
         return "-"
@@ -203,7 +206,7 @@ def figure(cell: Cell, line: dict[str, Any] | None) -> str:
 
 
 def markdown(table: Table, found: dict[Cell, dict[str, Any]]) -> str:
-    """The table in the paper's layout, with a column of ours beside each published one that a model of ours belongs in."""
+    """The table in the paper's layout, with our values in a column beside each published column that one of our models belongs to."""
     ours = [any(row[column].model for _, row in table.rows) for column in range(len(table.columns))]
     lines = [[*table.labels]]
     for name, own in zip(table.columns, ours, strict=True):
@@ -218,24 +221,24 @@ def markdown(table: Table, found: dict[Cell, dict[str, Any]]) -> str:
 
 
 def judge(line: dict[str, Any]) -> str:
-    """What a similarity was judged by."""
+    """The network that compared images with captions, as a remark."""
     joint = line["protocol"].get("joint_space")
     return f" (judged by {joint['file']})" if joint else ""
 
 
 def notes(table: Table, found: dict[Cell, dict[str, Any]], failures: dict[str, Failed], size: str, workshop: Workshop) -> list[str]:
-    """What is said under the table: how ours was made, what is missing, and what cannot be compared."""
+    """The notes under the table: how our values were computed, what is missing, and what cannot be compared."""
     said = []
     if found:
-        how = [f"{line['title']}{judge(line)} of {line['protocol']['n_fake']:,} pictures" for line in found.values()]
+        how = [f"{line['title']}{judge(line)} of {line['protocol']['n_fake']:,} images" for line in found.values()]
         protocols = dict.fromkeys(f"protocol {line['protocol']['name']}, seed {line['protocol']['seed']}" for line in found.values())
         runs = dict.fromkeys(f"{line['run']}" + (f" ({line['step']:,} steps)" if "step" in line else "") for line in found.values())
         said.append(f"Ours: {'; '.join(dict.fromkeys(how))}; {', '.join(protocols)}.")
         said.append(f"Runs: {', '.join(runs)}.")
         said += [size] if size and any(cell.model not in workshop.runs for cell in found) else []
         said.append(
-            "Numbers of another scale, dataset, extractor or picture count are not comparable: "
-            "ours can be held against the published ones only where all four are the papers'."
+            "Values of another scale, dataset, extractor or number of images are not comparable: "
+            "ours can be compared with the published ones only if all four are those of the papers."
         )
     missing = [cell for _, row in table.rows for cell in row if cell.model and cell not in found]
     stand_ins = {MODELS[cell.model].dataset: MODELS[cell.model] for cell in [*found, *missing]}
@@ -247,14 +250,16 @@ def notes(table: Table, found: dict[Cell, dict[str, Any]], failures: dict[str, F
         said.append(f"Failed: {', '.join(key for key, failure in failures.items() if str(failure) == reason)}: {reason}.")
     names = dict.fromkeys(cell.model for cell in missing if cell.model not in failures and workshop.has_cache(MODELS[cell.model]))
     if names:
-        said.append(f"No runs of: {', '.join(names)}. --train makes them, --run MODEL=RUN names them.")
+        said.append(f"No runs of: {', '.join(names)}. Train them with --train, or name them with --run MODEL=RUN.")
     if any("HR" in labels for labels, _ in table.rows):
-        said.append("HR, mean rank by people: `stackgan rank-study make` makes the page of a study of your own, `score` reads the answers.")
+        said.append(
+            "HR, the mean rank given by people: `stackgan rank-study make` makes the page of your own study, `score` reads the answers."
+        )
     return said
 
 
 def listing(keys: list[str], workshop: Workshop) -> str:
-    """The tables, or the models of some of them: how `--run` calls them, their preset, and their run here."""
+    """The tables, or the models of some of them: the name for `--run`, the preset, and the run in this workspace."""
     lines = []
     for key in keys or TABLES:
         lines.append(f"{key:<8} {TABLES[key].title}")
@@ -265,7 +270,7 @@ def listing(keys: list[str], workshop: Workshop) -> str:
 
 
 def pairs(words: Sequence[str], parser: argparse.ArgumentParser, default: str = "", known: Sequence[str] = ()) -> dict[str, str]:
-    """`KEY=VALUE` words as a dictionary; a word without a key has the default one."""
+    """`KEY=VALUE` words as a dictionary; a word without a key gets the default key."""
     found = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -282,19 +287,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", nargs="?", choices=[*TABLES], metavar="TABLE", help=f"one of {', '.join(TABLES)}")
-    parser.add_argument("--scale", choices=[*SCALES], default="full", help="size of what is trained (default: full)")
-    parser.add_argument("--train", action="store_true", help="train the models that are missing, and continue unfinished ones")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one more key to change when models are trained")
-    datasets = sorted({model.dataset for model in MODELS.values()})
-    parser.add_argument("--cache", action="append", default=[], metavar="[DATASET=]CACHE", help="what stands for a dataset, or for cub")
+    parser.add_argument("--scale", choices=[*SCALES], default="full", help="size of the models to train (default: full)")
+    parser.add_argument("--train", action="store_true", help="train missing models, and continue unfinished ones")
     parser.add_argument(
-        "--run", action="append", default=[], metavar="MODEL=RUN", help="run, weights file or folder to measure for a model"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="configuration key to change in training; may be repeated"
     )
-    parser.add_argument("--suffix", help="end of the runs' names (default: the scale; none at full)")
-    parser.add_argument("--count", type=int, help="pictures to measure (default: the scale's; at full as `evaluate` takes them)")
-    parser.add_argument("--metric-args", default="", metavar="'...'", help="more options of `stackgan evaluate`, such as '--extractor ...'")
-    parser.add_argument("--json", action="store_true", help="print the data in place of the table")
-    parser.add_argument("--list", action="store_true", help="the tables; with TABLE its models")
+    datasets = sorted({model.dataset for model in MODELS.values()})
+    parser.add_argument("--cache", action="append", default=[], metavar="[DATASET=]CACHE", help="cache to use for a dataset (default: cub)")
+    parser.add_argument(
+        "--run", action="append", default=[], metavar="MODEL=RUN", help="run, weights file or folder of images to measure for a model"
+    )
+    parser.add_argument("--suffix", help="last part of the names of runs (default: the scale; nothing at full)")
+    parser.add_argument("--count", type=int, help="number of images to measure (default: the scale's; at full that of `evaluate`)")
+    parser.add_argument(
+        "--metric-args", default="", metavar="'...'", help="further options of `stackgan evaluate`, such as '--extractor ...'"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--list", action="store_true", help="list the tables; with TABLE, its models")
     options = parser.parse_args(argv)
     scale = SCALES[options.scale]
     workshop = Workshop(

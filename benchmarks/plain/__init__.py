@@ -1,13 +1,13 @@
-"""The published training steps, transcribed plainly: what `benchmarks/train_step.py` measures ours against.
+"""Plain transcriptions of the published training steps, which `benchmarks/train_step.py` compares ours with.
 
-Everything is computed as the equations and the released PyTorch codes read: NCHW, nearest up-sampling and then the convolution, text
-codes tiled and concatenated, every pass through a discriminator by itself, activations in place, `torch.optim.Adam` as it comes. The
-generator runs forward once a step. Where the released code computes the discriminator's weight gradients in the generator's step as
-well (StackGAN v1 and v2), so does this; HDGAN's freezes the discriminator there. What a released step does beside training (StackGAN-v2's
-Inception score and average of weights) is left out on both sides.
+Everything is computed as written in the equations and the released PyTorch codes: NCHW, nearest upsampling followed by a convolution, text
+codes tiled and concatenated, separate passes through a discriminator, in-place activations, `torch.optim.Adam` with its defaults. The
+generator runs forward once per step. Where the released code also computes the discriminator's weight gradients in the generator's step
+(StackGAN-v1 and v2), so does this; HDGAN's code freezes the discriminator there. What a released step does besides training (StackGAN-v2's
+inception score and average of weights) is left out on both sides.
 
-Modules have the names of our state dicts, so that both sides start from the same weights. A generator gives images, coarse to fine, and
-the two halves of the conditioning layer; a discriminator the logits of the pair and of the image.
+Modules have the names of our state dicts, so that both sides start from the same weights. A generator returns images, coarse to fine, and
+the two halves of the conditioning layer; a discriminator returns the logits of the pair and of the image.
 """
 
 from __future__ import annotations

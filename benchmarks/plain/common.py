@@ -1,4 +1,4 @@
-"""What the transcriptions share: layers, losses, Adam and the start from our weights."""
+"""What the transcriptions share: layers, losses, Adam, and loading of our weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stackgan_cli.objectives.base import Batch
 
 Generated = tuple[list[Tensor], Tensor, Tensor]
 Step = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-"""Named noise of a step -> the loss of every player (`d` or `d64`, ..., and `g`), detached."""
+"""From the noise of a step, by name, to the loss of every player (`d` or `d64`, ..., and `g`), detached."""
 
 
 def conv3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -32,7 +32,7 @@ def same(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def by_sixteen(df: int) -> list[nn.Module]:
-    """The first four convolutions of StackGAN's discriminators, to a sixteenth of the side."""
+    """The first four convolutions of StackGAN's discriminators, which reduce the side to a sixteenth."""
     first = nn.Conv2d(3, df, 4, 2, 1, bias=False)
     return [first, leaky(), *down(df, 2 * df), *down(2 * df, 4 * df), *down(4 * df, 8 * df)]
 
@@ -67,12 +67,12 @@ def adam(network: nn.Module) -> torch.optim.Adam:
 
 
 def loaded(network: nn.Module, device: torch.device, *ours: nn.Module) -> nn.Module:
-    """`network` on `device` with the weights of our networks, which together have all of its names."""
+    """`network` on `device` with the weights of our networks, which together have all of its parameter names."""
     network.load_state_dict({name: value for each in ours for name, value in each.state_dict().items()})
     return network.to(device)
 
 
 def contents(batch: Batch, *sides: int) -> tuple[Tensor, ...]:
-    """The text embedding and the images of each side, NCHW."""
+    """The text embedding, and the images at each resolution, NCHW."""
     assert batch.text is not None
     return batch.text, *(batch.images[side].contiguous() for side in sides)

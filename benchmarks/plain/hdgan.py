@@ -1,4 +1,4 @@
-"""HDGAN up to 256 px, its discriminators one module with one optimiser."""
+"""HDGAN up to 256 px, its discriminators one module with one optimizer."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Hierarchy(nn.Module):
 
 
 class HierarchyDiscriminator(nn.Module):
-    """One module for all scales; the side of the images says which part is run."""
+    """One module for all scales; the size of the images selects the part that runs."""
 
     def __init__(self, c: HDGAN) -> None:
         super().__init__()

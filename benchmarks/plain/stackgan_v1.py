@@ -93,7 +93,7 @@ class Head(nn.Module):
 
 
 class StageDiscriminator(nn.Module):
-    """Its mismatched pairs are features of one image and the text of the next, so the trunk and the heads are run apart."""
+    """Mismatched pairs combine the features of one image with the text of the next, so the trunk and the heads run separately."""
 
     def __init__(self, c: StackGANv1) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""StackGAN-v2 with text, any number of branches from 64 px, both heads a discriminator."""
+"""StackGAN-v2 with text, any number of branches from 64 px, with both heads per discriminator."""
 
 from __future__ import annotations
 
