@@ -217,7 +217,7 @@ def init_weights(network: nn.Module, truncated: bool = False, linear: bool = Tru
     if all(parameter.is_meta for parameter in network.parameters()):
         return  # there are no values, and drawing them would import a tenth of torch
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             if truncated:
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
             else:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stackgan_cli.config.archs import HDGAN, SGAN, CharCNNRNN, Classifier, ModelConfig, StackGANv1, StackGANv2, VSSimilarity
+from stackgan_cli.config.archs import DCGAN, HDGAN, SGAN, CharCNNRNN, Classifier, ModelConfig, StackGANv1, StackGANv2, VSSimilarity
 from stackgan_cli.encoders import char_cnn_rnn, similarity
 from stackgan_cli.errors import ConfigError, did_you_mean
 from stackgan_cli.interop import published
 from stackgan_cli.interop.published import State
-from stackgan_cli.models import classifier, hdgan, sgan, stackgan_v1, stackgan_v2
+from stackgan_cli.models import classifier, dcgan, hdgan, sgan, stackgan_v1, stackgan_v2
+from stackgan_cli.objectives.adversarial import AdversarialObjective
 from stackgan_cli.objectives.base import Objective
 from stackgan_cli.objectives.classification import ClassificationObjective
 from stackgan_cli.objectives.inverting import InvertingObjective
@@ -87,6 +88,7 @@ ARCHS: tuple[ArchSpec, ...] = (
         complete=starting.complete_sgan,
         initialise=starting.from_encoder,
     ),
+    ArchSpec("dcgan", DCGAN, dcgan.build_networks, AdversarialObjective, "DCGAN (Radford et al., arXiv 1511.06434)"),
     ArchSpec(
         "char-cnn-rnn",
         CharCNNRNN,

@@ -9,6 +9,7 @@ from pydantic import Field
 from stackgan_cli.config.archs.base import Conditioning, ImageModelConfig, ModelConfig
 from stackgan_cli.config.archs.char_cnn_rnn import CharCNNRNN
 from stackgan_cli.config.archs.classifier import Classifier
+from stackgan_cli.config.archs.dcgan import DCGAN
 from stackgan_cli.config.archs.hdgan import HDGAN
 from stackgan_cli.config.archs.sgan import SGAN
 from stackgan_cli.config.archs.similarity import ExtractorFile, VSSimilarity
@@ -16,7 +17,7 @@ from stackgan_cli.config.archs.stacked import StackedConfig
 from stackgan_cli.config.archs.stackgan_v1 import StackGANv1
 from stackgan_cli.config.archs.stackgan_v2 import StackGANv2
 
-CONFIGS: tuple[type[ModelConfig], ...] = (StackGANv1, StackGANv2, HDGAN, SGAN, CharCNNRNN, Classifier, VSSimilarity)
+CONFIGS: tuple[type[ModelConfig], ...] = (StackGANv1, StackGANv2, HDGAN, SGAN, DCGAN, CharCNNRNN, Classifier, VSSimilarity)
 """The table of architectures, as `registry.ARCHS` has them."""
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ else:
 
 __all__ = [
     "CONFIGS",
+    "DCGAN",
     "HDGAN",
     "SGAN",
     "ArchConfig",
