@@ -88,7 +88,7 @@ def test_parameters(classes: int, millions: float) -> None:
 
 
 @torch.no_grad()
-def test_folding_the_normalisation_changes_nothing() -> None:
+def test_folding_the_normalization_changes_nothing() -> None:
     network = lively(tensorflows())
     x = images(1, 107)
     before = network.features(x)
