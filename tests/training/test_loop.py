@@ -66,7 +66,7 @@ def test_stopping_anywhere_and_continuing_gives_the_same_bits(workspace: Workspa
 
 
 def state_at_7(first: Job, *, of_gpu: bool) -> dict[str, Any]:
-    """As the other kind of device has it: on a GPU optimisers keep the rate in a tensor, and a mark that their step can be recorded."""
+    """As the other kind of device has it: on a GPU optimizers keep the rate in a tensor, and a mark that their step can be recorded."""
     for _ in range(7):
         first.trainer.run_step()
     state = first.trainer.state()
@@ -150,7 +150,7 @@ def test_snapping_sets_the_weights_to_their_average() -> None:
 
 
 def test_a_class_conditional_model_needs_labels_that_it_knows(workspace: Workspace) -> None:
-    with pytest.raises(DataError, match=r"has 50 classes, and the model 7"):
+    with pytest.raises(DataError, match=r"has 50 classes, but the model has 7"):
         job(workspace, "few", "model.condition=class", "model.num_classes=7", preset="tiny-v2")
 
 

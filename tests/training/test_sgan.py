@@ -96,7 +96,7 @@ def test_killed_in_any_stage_it_ends_with_the_same_weights(trained: Workspace, m
     assert weights(name) == weights("undisturbed")
 
 
-def test_a_stage_starts_with_new_optimisers_and_the_encoder_stays_as_it_was(trained: Workspace) -> None:
+def test_a_stage_starts_with_new_optimizers_and_the_encoder_stays_as_it_was(trained: Workspace) -> None:
     made = job(trained, "stages")
     encoder = {key: value.clone() for key, value in made.trainer.objective.modules["encoder"].state_dict().items()}
     source = Weights.open(trained.runs / "tiny-sgan-encoder-digits" / "weights" / "latest.safetensors").tensors("classifier")
@@ -153,7 +153,7 @@ def test_an_encoder_that_does_not_recognize_the_images_is_refused(trained: Works
 
 
 def test_an_encoder_of_another_number_of_labels_is_refused(trained: Workspace, workspace: Workspace) -> None:
-    with pytest.raises(DataError, match=r"has 40 labels \(class\), and the model 10"):
+    with pytest.raises(DataError, match=r"has 40 labels \(class\), but the model has 10"):
         job(trained, "birds", f"data.cache={workspace.cache_path('demo')}", "requires.extractor=tiny-sgan-encoder-digits")
 
 
@@ -166,5 +166,5 @@ def test_images_smaller_than_the_encoder_takes_are_refused(trained: Workspace) -
 
 def test_a_classifier_that_is_no_stack_is_refused(trained: Workspace, workspace: Workspace) -> None:
     finish(job(workspace, "plain", "train.steps=2", preset="tiny-classifier"))
-    with pytest.raises(MismatchError, match="only one with backbone 'sgan' can be inverted"):
+    with pytest.raises(MismatchError, match="only encoders with backbone 'sgan' can be inverted"):
         job(trained, "not-invertible", f"requires.extractor={workspace.runs / 'plain'}")
