@@ -153,7 +153,7 @@ class Page:
         return self.browser.send(method, self.session, **params)
 
     def look(self, width: int, height: int = 900, dark: bool = False) -> None:
-        """Change the window and the preferred colour scheme."""
+        """Change the window and the preferred color scheme."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])

@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def pictures(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
-    """uint8 (count, side, side, 3): a colour each, with noise."""
+    """uint8 (count, side, side, 3): a color each, with noise."""
     random = np.random.default_rng(seed)
     base = random.integers(0, 256, (count, 1, 1, 3))
     return np.clip(base + random.integers(-20, 20, (count, side, side, 3)), 0, 255).astype(np.uint8)
