@@ -1,4 +1,4 @@
-"""Headers of weights files that are not whole, or of another version, are one error each."""
+"""Headers of weights files that are incomplete, or of another version, each give an error."""
 
 from __future__ import annotations
 

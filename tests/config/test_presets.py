@@ -16,7 +16,7 @@ from stackgan_cli.errors import ConfigError, UsageError
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_is_valid_and_survives_the_way_to_yaml_and_back(name: str, tmp_path: Path) -> None:
+def test_every_preset_is_valid_and_survives_a_round_trip_through_yaml(name: str, tmp_path: Path) -> None:
     config = load_config(name)
     assert config.name == name
     assert config.summary and config.paper
@@ -206,6 +206,6 @@ def test_the_command_in_a_comment_makes_the_cache_of_the_preset(name: str) -> No
 
 
 def test_names_of_caches_are_found_in_comments() -> None:
-    text = "a: b  # stackgan prepare cub --image-size 608 --name cub-608\n# `stackgan prepare demo --count 12`.\nc: d  # stackgan prepare svhn; x"
+    text = "# stackgan prepare cub --image-size 608 --name cub-608\n# `stackgan prepare demo --count 12`.\na: b  # stackgan prepare svhn; x"
     assert prepared_caches(text) == ["cub-608", "demo", "svhn"]
     assert prepared_caches(find_preset("demo-stage1").read_text(encoding="utf-8")) == ["demo", "demo"]

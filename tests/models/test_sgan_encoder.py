@@ -1,4 +1,4 @@
-"""The encoder that SGAN inverts: published sizes, layers one by one, its own range of pixels and back."""
+"""The encoder that SGAN inverts: published sizes, every path through its layers, its range of pixels."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_images_in_its_own_range() -> None:
     again.load_state_dict(encoder.state_dict())
     assert torch.equal(again.native(color), encoder.native(color))
     encoder.center_on([color])
-    assert torch.allclose(again.native(color), encoder.native(color), atol=1e-6)  # the mean of before is no part of the new one
+    assert torch.allclose(again.native(color), encoder.native(color), atol=1e-6)  # the previous mean has no effect on the new one
 
 
 def test_gradients_reach_the_image() -> None:
