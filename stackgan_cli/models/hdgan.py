@@ -207,7 +207,7 @@ class PairHead(nn.Module):
 
 
 class Discriminator(PairDiscriminator):
-    """Images of one side -> a logit (B,) per image and text embedding (B, T), and logits (B, R, R) of patches of the image alone."""
+    """Images of one side -> logits (B,) of images with text embeddings (B, T), and logits (B, R, R) of image patches."""
 
     def __init__(self, config: HDGAN, side: int) -> None:
         super().__init__()

@@ -142,7 +142,7 @@ class SGAN(ImageModelConfig):
 
     @property
     def judged_sides(self) -> dict[str, int]:
-        return {}  # the discriminators take representations, not whole images alone
+        return {}  # none: every discriminator belongs to a level of the stack
 
     @property
     def chain(self) -> tuple[str, ...]:
