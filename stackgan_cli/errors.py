@@ -1,7 +1,7 @@
-"""The one way to tell a user that something is wrong: what happened, where, and what to do about it.
+"""The errors that users see: what is wrong, where, and what to do about it.
 
-A `UserError` is expected: bad input, a missing file, a full disk. The command line prints it without a traceback and exits with
-its code. Anything else that escapes is a bug of ours (exit 1).
+A `UserError` is an expected failure: bad input, a missing file, a full disk. The command line prints it without a traceback and exits
+with its code. Any other exception that reaches the user is a bug in this package (exit 1).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Exit(IntEnum):
 
 
 class UserError(Exception):
-    """A problem that the user can mend. `where` names the file, key or option; `hint` is what to do next."""
+    """A problem that the user can fix. `where` names the file, key or option; `hint` is what to do next."""
 
     code: Exit = Exit.USAGE
 
@@ -62,7 +62,7 @@ class DataError(UserError):
 
 
 class MismatchError(UserError):
-    """Weights, a run or an encoder do not belong to what they were given to (exit 5)."""
+    """Weights, a run or an encoder do not fit what they are used with (exit 5)."""
 
     code = Exit.MISMATCH
 
@@ -80,6 +80,6 @@ class Diverged(UserError):
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """`" - did you mean 'x'?"` for the choice nearest to `name`, or an empty string when none is near."""
+    """`" - did you mean 'x'?"` for the choice closest to `name`, or an empty string if none is close."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f" - did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk never leaves a half-written one under its final name."""
+"""Atomic writing: a killed process or a full disk never leaves an incomplete file under its final name."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from stackgan_cli.errors import EnvironmentProblem
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it is synced and renamed to `path`, on failure removed.
+    """Yield a temporary path next to `path`; on success the file is synced and renamed to `path`, on failure it is removed.
 
-    Raises EnvironmentProblem (exit 6) when the disk is full or the folder cannot be written.
+    Raises EnvironmentProblem (exit 6) if the disk is full or the folder is not writable.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -29,14 +29,14 @@ def replacing(path: Path) -> Iterator[Path]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise EnvironmentProblem("the disk is full", where=path, hint="free some space and run the same command again") from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise EnvironmentProblem("this folder cannot be written", where=path.parent, hint="choose another --workspace") from None
+            raise EnvironmentProblem("this folder is not writable", where=path.parent, hint="choose another --workspace") from None
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
+    """Wait until the contents of a file, or the entries of a folder, have been written to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,9 @@
-"""A run's folder, its weights and its resumable state.
+"""The folder of a run, its weights files and its resumable state.
 
     runs/NAME/  config.yaml  environment.json  log.jsonl  metrics.jsonl  samples/  weights/  state/
 
-Weights are safetensors, complete, with the resolved configuration in their metadata: enough to sample from. State is what else a
-resumed training needs (live networks, optimizers, averages, step, memory); it loads with `weights_only=True`.
+Weights files are safetensors with the resolved configuration in the metadata, and contain everything that sampling needs. The state is
+what resuming needs in addition (live networks, optimizers, averages, step, memory); it is loaded with `weights_only=True`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STATE_FORMAT = "stackgan-state-1"
 
 
 def environment() -> dict[str, Any]:
-    """What the numbers of a run may depend on besides its configuration."""
+    """What the results of a run may depend on besides its configuration."""
     return {
         "stackgan": __version__,
         "python": platform.python_version(),
@@ -48,11 +48,11 @@ def environment() -> dict[str, Any]:
 
 
 SAME_NUMBERS = ("train.cuda_graphs", "train.log_steps")
-"""Keys that change no number: a run may be continued with other values of them."""
+"""Keys that do not affect the results: a run may be continued with other values of them."""
 
 
 class Run:
-    """One run's folder."""
+    """The folder of one run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class Run:
 
     @classmethod
     def open_or_create(cls, folder: Path, config: RunConfig) -> Run:
-        """The run in `folder`, made when absent. Raises MismatchError (exit 5) when it was started with another configuration."""
+        """The run in `folder`, created if it does not exist. Raises MismatchError (exit 5) if it was started with another configuration."""
         run = cls(folder)
         if (folder / "config.yaml").is_file():
             changed = [line for line in diff(run.config, config) if line.partition(":")[0] not in SAME_NUMBERS]
@@ -86,7 +86,7 @@ class Run:
                 raise MismatchError(
                     f"this run was started with another configuration: {'; '.join(changed)}",
                     where=folder,
-                    hint="give the new run a name of its own with --name, or drop the change",
+                    hint="give the new run a different name with --name, or undo the change",
                 )
             return run
         (folder / "samples").mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class Run:
     # -- log ----------------------------------------------------------------------------------------------------------------
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """The training log; a last line that a kill cut off is left out."""
+        """The lines of the training log; an incomplete last line (from a killed process) is left out."""
         if not self.log_path.is_file():
             return []
         lines = []
@@ -112,7 +112,7 @@ class Run:
         return lines
 
     def rewind_log(self, step: int) -> None:
-        """Forget lines after `step`: they belong to training that was lost with a kill and is done again."""
+        """Remove lines after `step`: they belong to steps that were lost when the process was killed and are repeated."""
         kept = [line for line in self.log_lines() if line["step"] <= step]
         write_text(self.log_path, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -133,7 +133,7 @@ class Run:
             torch.save({"format": STATE_FORMAT, **state}, temporary)
 
     def load_state(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The last saved state, or None before the first. Executes nothing; raises DataError when the file is damaged."""
+        """The last saved state, or None if there is none yet. Never executes code from the file. Raises DataError if it is damaged."""
         if not self.state_path.is_file():
             return None
         try:
@@ -142,7 +142,7 @@ class Run:
             raise DataError(
                 f"the resumable state cannot be read ({type(error).__name__})",
                 where=self.state_path,
-                hint="remove it to start this run again from the beginning",
+                hint="delete it to start this run again from the beginning",
             ) from error
         if state.get("format") != STATE_FORMAT:
             raise DataError(f"not a {STATE_FORMAT} file", where=self.state_path)
@@ -151,6 +151,7 @@ class Run:
     # -- weights ------------------------------------------------------------------------------------------------------------
 
     def latest_weights(self) -> Path | None:
+        """The newest weights file, or None if there is none yet."""
         path = self.folder / "weights" / "latest.safetensors"
         return path if path.is_file() else None
 
@@ -163,7 +164,7 @@ class Run:
         classes: Sequence[str] | None,
         keep: int,
     ) -> Path:
-        """Write `weights/STEP.safetensors` and make `latest` name it; older ones beyond `keep` are removed."""
+        """Write `weights/step-STEP.safetensors`, link `latest.safetensors` to it, and keep only the newest `keep` files."""
         path = self.folder / "weights" / f"step-{step:08d}.safetensors"
         write_weights(path, tensors, config=self.config, step=step, text_encoder=text_encoder, classes=classes)
         latest = path.with_name("latest.safetensors")
@@ -174,7 +175,7 @@ class Run:
         return path
 
     def status(self) -> dict[str, Any]:
-        """Where this run stands, from its log and files (the networks are not read)."""
+        """The progress of this run, from its log and files (without reading the networks)."""
         lines = self.log_lines()
         last = lines[-1] if lines else {}
         step, total = last.get("step", 0), last.get("total_steps")
@@ -201,7 +202,7 @@ def write_weights(
     text_encoder: Mapping[str, Any] | None,
     classes: Sequence[str] | None = None,
 ) -> None:
-    """Atomically write a weights file. Tensors are stored contiguous, on the CPU; `classes` are what a classifier's outputs stand for."""
+    """Atomically write a weights file. Tensors are stored contiguously, from the CPU; `classes` names the outputs of a classifier."""
     header = {
         "format": WEIGHTS_FORMAT,
         "stackgan": __version__,
@@ -210,7 +211,7 @@ def write_weights(
         "text_encoder": dict(text_encoder) if text_encoder else None,
         "classes": None if classes is None else list(classes),
     }
-    # One metadata key: the library writes several in no fixed order, and equal weights are to be equal files.
+    # One metadata key, because the library writes several in no fixed order, and equal weights should give equal files.
     metadata = {"stackgan": json.dumps(header)}
     with replacing(path) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
@@ -218,21 +219,25 @@ def write_weights(
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file: its configuration, the step it was written at, and what is known of its text encoder and classes."""
+    """A weights file: its configuration, the step at which it was written, and what is known about its text encoder and classes."""
 
     path: Path
     config: RunConfig
     step: int
     text_encoder: dict[str, Any] | None
-    """`{"hash", "config"}`; the tensors of the encoder are under `text_encoder.` when they are in the file."""
+    """`{"hash", "config"}`; if the file contains the tensors of the encoder, they are under `text_encoder.`."""
     classes: tuple[str, ...] | None = None
-    """What the outputs of a classifier stand for, in order."""
+    """The names of the outputs of a classifier, in order."""
     _file: Any = field(default=None, repr=False, compare=False)
-    """The open file. It is opened once: whatever is saved under its name meanwhile, header and tensors belong together."""
+    """The open file. It is opened once, so header and tensors belong together even if the file is replaced meanwhile."""
 
     @classmethod
     def open(cls, path: Path) -> Weights:
-        """Read the header. Raises MismatchError when it is not a weights file of ours, or has a configuration that is unknown here."""
+        """Open the file and read its header.
+
+        Raises UsageError if there is no such file, and MismatchError if it is not a weights file of this package, or its configuration is
+        not valid in this version.
+        """
         if not path.is_file():
             raise UsageError("no such weights file", where=path)
         try:
@@ -240,32 +245,32 @@ class Weights:
             metadata = file.metadata() or {}
         except SafetensorError as error:
             raise MismatchError(
-                f"not a readable safetensors file ({error})", where=path, hint="published checkpoints are converted with `stackgan import`"
+                f"not a readable safetensors file ({error})", where=path, hint="convert published checkpoints with `stackgan import`"
             ) from None
         header = json.loads(metadata.get("stackgan", "{}"))
         if header.get("format") != WEIGHTS_FORMAT:
             raise MismatchError(f"not a {WEIGHTS_FORMAT} file", where=path, hint="weights files are in runs/NAME/weights")
         missing = [key for key in ("config", "step", "text_encoder") if key not in header]
         if missing:
-            raise MismatchError(f"its header lacks {', '.join(missing)}", where=path, hint="another weights file of the run may be whole")
+            raise MismatchError(f"its header lacks {', '.join(missing)}", where=path, hint="try another weights file of the run")
         try:
             config = RunConfig.model_validate(header["config"])
         except ValidationError as error:
             key, problem = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"]
             raise MismatchError(
-                f"has a configuration that is unknown here ({key}: {problem})",
+                f"its configuration is not valid in this version ({key}: {problem})",
                 where=path,
-                hint=f"it was written by another version of stackgan; this one is {__version__}",
+                hint=f"it was written by another version of stackgan; this is version {__version__}",
             ) from None
-        classes = header.get("classes")  # absent before classifiers came
+        classes = header.get("classes")  # absent in files of earlier versions
         return cls(path, config, header["step"], header["text_encoder"], None if classes is None else tuple(classes), file)
 
     @property
     def label(self) -> str:
-        """What `inputs.json` calls these weights: the run they belong to, and the step."""
+        """The name of these weights in `inputs.json`: their run and step."""
         return f"{self.path.parent.parent.name} at step {self.step}"
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors under `prefix.`, without it."""
+        """The tensors whose names begin with `prefix.`, by the rest of the name."""
         names = [key for key in self._file.keys() if key.startswith(f"{prefix}.")]  # noqa: SIM118 - not a mapping
         return {name[len(prefix) + 1 :]: self._file.get_tensor(name) for name in names}

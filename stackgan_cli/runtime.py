@@ -1,4 +1,4 @@
-"""The machine: device, precision, seeds, the torchrun environment, gradient averaging and the stop flag."""
+"""The runtime environment: devices, precision, seeds, torchrun processes, gradient averaging and signals."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from stackgan_cli.errors import EnvironmentProblem
 
 
 def key_seed(*key: int | str) -> int:
-    """A 63-bit seed that depends on every part of `key` and on nothing else (stable across processes and versions)."""
+    """A 63-bit seed that depends only on the parts of `key` (stable across processes and versions)."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 class Noise:
-    """Random numbers keyed by what they are for, so that no generator state has to be stored to resume exactly.
+    """Random numbers keyed by their purpose, so that no generator state has to be stored to resume exactly.
 
-    The first axis of every shape is the batch. Numbers are drawn for the whole batch, of which this object is part
-    `part` of `parts`: so noise does not depend on how a batch is split over ranks or accumulated slices.
+    The first axis of every shape is the batch. Numbers are sampled for the whole batch, and this object returns part `part` of
+    `parts`: the noise does not depend on how a batch is split over ranks or accumulated slices. All methods return float32 tensors
+    (batch, *rest) on `device`.
     """
 
     def __init__(self, *key: int | str, device: torch.device | str = "cpu", part: int = 0, parts: int = 1) -> None:
@@ -43,25 +44,27 @@ class Noise:
         return whole[self.part * batch : (self.part + 1) * batch]
 
     def normal(self, batch: int, *rest: int) -> Tensor:
+        """Standard normal."""
         return self._draw(torch.randn, batch, rest)
 
     def uniform(self, batch: int, *rest: int) -> Tensor:
+        """Uniform in [0, 1)."""
         return self._draw(torch.rand, batch, rest)
 
     def truncated_normal(self, batch: int, *rest: int) -> Tensor:
-        """Standard normal restricted to (-2, 2), by inverting the distribution function (no rejection, no device sync)."""
+        """Standard normal restricted to (-2, 2), by the inverse of the distribution function (no rejection, no device sync)."""
         tail = 0.022750131948179195  # P(x < -2)
         u = self.uniform(batch, *rest).double() * (1 - 2 * tail) + tail
         return torch.special.ndtri(u).clamp_(-2.0, 2.0).float()
 
 
 def reseed(*key: int | str) -> None:
-    """Reseed torch's global generators (dropout) for one turn."""
+    """Seed torch's global generators (used by dropout) from `key`."""
     torch.manual_seed(key_seed(*key))
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is the GPU of this rank when there is one, else the CPU. Raises EnvironmentProblem for a device that is absent."""
+    """`auto` is the GPU of this rank if there is one, else the CPU. Raises EnvironmentProblem for a device that does not exist."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -71,12 +74,12 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise EnvironmentProblem(
-                f"device {name!r} was asked for, but PyTorch {torch.__version__} sees no GPU",
+                f"device {name!r} was requested, but PyTorch {torch.__version__} finds no GPU",
                 hint="use --device cpu, or run `stackgan doctor`",
             )
         index = device.index if device.index is not None else World.from_environment().local_rank
         if index >= torch.cuda.device_count():
-            raise EnvironmentProblem(f"device cuda:{index} does not exist: there are {torch.cuda.device_count()} GPUs")
+            raise EnvironmentProblem(f"device cuda:{index} does not exist: this machine has {torch.cuda.device_count()} GPU(s)")
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
     return device
@@ -89,9 +92,9 @@ def cpu_has_bf16() -> bool:
 
 
 def cpu_is_quick_in_bf16() -> bool:
-    """Whether bfloat16 is faster than float32 on this CPU: with AMX, or with AVX512-BF16 by AMD.
+    """Whether bfloat16 is faster than float32 on this CPU: with AMX, or with AVX512-BF16 on AMD.
 
-    Intel's AVX512-BF16 alone has no more throughput than its float32 units: a StackGAN step takes 1.3 to 1.6 times as long.
+    On Intel, AVX512-BF16 without AMX has no more throughput than float32, and a StackGAN step takes longer.
     """
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     if any(capabilities.get(name, False) for name in ("amx_bf16", "amx")):
@@ -100,7 +103,7 @@ def cpu_is_quick_in_bf16() -> bool:
 
 
 def _cpu_vendor() -> str:
-    """As the processor names itself; empty where the system does not tell."""
+    """The vendor of the processor as it reports itself; empty if the system does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -110,16 +113,16 @@ def _cpu_vendor() -> str:
 
 @dataclass(frozen=True)
 class Precision:
-    """How networks are run: weights, optimisers, EMA and losses are float32 whatever this says."""
+    """The arithmetic of the networks; weights, optimizers, EMA and losses are always float32."""
 
     name: str
     autocast: torch.dtype | None
 
     @classmethod
     def pick(cls, name: str, device: torch.device) -> Precision:
-        """`auto` is bf16 where it is faster than fp32 (GPUs since Ampere, CPUs with AMX, AMD's with AVX512-BF16), else fp32.
+        """`auto` is bf16 if it is faster than fp32 (GPUs since Ampere, CPUs with AMX, AMD CPUs with AVX512-BF16), else fp32.
 
-        Raises EnvironmentProblem for `bf16` on a CPU without the instructions.
+        Sets PyTorch's global TF32 switches accordingly. Raises EnvironmentProblem for `bf16` on a CPU without bfloat16 instructions.
         """
         if name == "auto":
             modern = torch.cuda.get_device_capability(device) >= (8, 0) if device.type == "cuda" else cpu_is_quick_in_bf16()
@@ -132,19 +135,19 @@ class Precision:
             )
         torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = name in ("tf32", "bf16")
-        torch.backends.cudnn.deterministic = True  # a run that continues must end with the same bits
+        torch.backends.cudnn.deterministic = True  # a run that is resumed must end with the same bits
         return cls(name, torch.bfloat16 if name == "bf16" else None)
 
     @contextmanager
     def __call__(self, device: torch.device) -> Iterator[None]:
-        """The context in which networks are run."""
+        """The autocast context in which networks run on `device`."""
         with torch.autocast(device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             yield
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that torchrun started (one of one without it)."""
+    """This process among those started by torchrun (without it, the only one)."""
 
     rank: int = 0
     size: int = 1
@@ -160,7 +163,7 @@ class World:
         return self.rank == 0
 
     def start(self, device: torch.device) -> None:
-        """Join the process group, when there is one."""
+        """Join the process group if there is one."""
         if self.size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
@@ -169,7 +172,7 @@ class World:
             dist.barrier()
 
     def average_gradients(self, params: Sequence[nn.Parameter]) -> None:
-        """Replace every gradient by its mean over the ranks: one flat all-reduce."""
+        """Replace every gradient with its mean over the ranks, in one all-reduce."""
         if self.size == 1:
             return
         grads = [p.grad for p in params if p.grad is not None]
@@ -180,7 +183,7 @@ class World:
             grad.copy_(piece.view(grad.shape))
 
     def mean(self, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Scalars averaged over the ranks, so that all of them decide alike."""
+        """Scalars averaged over the ranks, so that all ranks make the same decisions."""
         if self.size == 1:
             return values
         flat = torch.stack([value.float() for value in values.values()])
@@ -188,7 +191,7 @@ class World:
         return dict(zip(values, flat / self.size, strict=True))
 
     def gather(self, value: Any) -> list[Any] | None:
-        """The values of all ranks, by rank, on the first one; None on the others. They are objects of our own processes."""
+        """The values of all ranks, in order, on rank 0; None on the others. (Objects are pickled, but only between our own processes.)"""
         if self.size == 1:
             return [value]
         found: list[Any] | None = [None] * self.size if self.is_main else None
@@ -196,7 +199,7 @@ class World:
         return found
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        """Give every rank the tensors of rank 0."""
+        """Overwrite the tensors of every rank with those of rank 0."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), 0)
@@ -211,7 +214,7 @@ class World:
 
 
 class StopFlag:
-    """Remembers SIGINT or SIGTERM so that the loop can stop in good order; a second signal acts at once."""
+    """Records SIGINT or SIGTERM so that the loop can save and stop; a second signal takes effect immediately."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -238,15 +241,16 @@ class StopFlag:
 
     @property
     def exit_code(self) -> int | None:
-        """130 after SIGINT, 143 after SIGTERM, None when no signal came."""
+        """130 after SIGINT, 143 after SIGTERM, None without a signal."""
         return None if self.signal is None else 128 + self.signal
 
 
 def relaunch(gpus: int, words: Sequence[str]) -> NoReturn:
-    """Replace this process by torchrun with `gpus` processes of the same command line. Raises EnvironmentProblem for too few GPUs."""
+    """Replace this process with torchrun, which starts `gpus` processes with the same command line. Raises EnvironmentProblem if there are
+    too few GPUs."""
     if torch.cuda.device_count() < gpus:
         raise EnvironmentProblem(
-            f"{gpus} GPUs were asked for, but there are {torch.cuda.device_count()}", where="--gpus", hint="stackgan doctor"
+            f"{gpus} GPUs were requested, but there are {torch.cuda.device_count()}", where="--gpus", hint="run `stackgan doctor`"
         )
     kept: list[str] = []
     left = iter(words)

@@ -1,6 +1,6 @@
-"""Weights file to generator; captions and seeds to images; paths between captions and between seeds.
+"""From a weights file to a generator, from captions and seeds to images, and paths between captions and between seeds.
 
-Every image has a seed of its own, so it can be made again alone: its noise does not depend on what it was drawn with.
+Every image has its own seed, so it can be generated again by itself: its noise does not depend on the other images of the batch.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from stackgan_cli.runtime import Noise, Precision
 
 
 def noise_of(generator: Generator, seeds: Sequence[int], device: torch.device | str) -> dict[str, Tensor]:
-    """The noise inputs of one image a seed, stacked. Drawn on the CPU, so a seed means the same image on every device."""
+    """The noise inputs {name: (N, D)} of one image per seed. Sampled on the CPU, so that a seed gives the same image on every device."""
     each = [generator.draw_noise(1, Noise("image", seed)) for seed in seeds]
     return {name: torch.cat([noise[name] for noise in each]).to(device) for name in each[0]}
 
 
 def linear_path(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """(D,) and (D,) -> (steps, D), evenly spaced on the straight line, both ends exact. How the papers walk between embeddings."""
+    """(D,) and (D,) -> (steps, D), evenly spaced on a straight line, both ends exact. The papers interpolate embeddings this way."""
     return torch.lerp(a, b, torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device)[:, None])
 
 
 def spherical_path(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """(D,) and (D,) -> (steps, D) on an arc, the angle and the norm evenly spaced, both ends exact.
+    """(D,) and (D,) -> (steps, D) on an arc, evenly spaced in angle and norm, both ends exact.
 
-    A straight line between two draws of Gaussian noise passes through vectors that are too short to be drawn. Where there is no arc
-    (a zero vector, equal or opposite directions) the line is taken all the same.
+    A straight line between two samples of Gaussian noise passes through vectors that are too short to be likely samples. If there is no
+    arc (a zero vector, equal or opposite directions), the straight line is used.
     """
     first, last = a.double(), b.double()
     norms = first.norm(), last.norm()
@@ -56,17 +56,17 @@ def spherical_path(a: Tensor, b: Tensor, steps: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Stop:
-    """One place to walk from or to: what is drawn, (T,) or None, and with which noise, name to (D,)."""
+    """One end of an interpolation: the text embedding (T,) or None, and the noise by name, each (D,)."""
 
     text: Tensor | None
     noise: Mapping[str, Tensor]
 
 
 def walk(stops: Sequence[Stop], steps: int, *, closed: bool = False) -> tuple[Tensor | None, dict[str, Tensor]]:
-    """Text (N, T) and noise {name: (N, D)} on the way from stop to stop, linear in the text and spherical in the noise.
+    """Text (N, T) and noise {name: (N, D)} along a path from stop to stop, linear in the text and spherical in the noise.
 
-    Every leg has `steps` places, both stops included; where two legs meet, the stop is there once. A `closed` walk goes on to the first
-    stop and ends one place before it, so that it can be repeated without a jerk.
+    Every leg has `steps` points, both stops included; a stop where two legs meet occurs once. A `closed` path continues to the first
+    stop and ends one point before it, so that it can be repeated in a loop.
     """
     ends = [*stops, stops[0]] if closed else list(stops)
 
@@ -91,10 +91,11 @@ def render(
     batch_size: int = 32,
     precision: Precision | None = None,
 ) -> dict[int, np.ndarray]:
-    """Images of every scale: {side: uint8 (N, side, side, 3)}.
+    """Generate images of every scale: {side: uint8 (N, side, side, 3)}.
 
-    `text` (N, T) goes row by row with `seeds`. `mean` leaves out the noise of conditioning augmentation. `noise` replaces
-    the inputs of those names. The generator is run in evaluation mode (running BatchNorm statistics) and left in the mode it was in.
+    Row i of `text` (N, T), or label i of `text` (N,), is combined with seed i. `mean` leaves out the noise of conditioning augmentation.
+    `noise` replaces the noise inputs with those names. The generator is run in evaluation mode (running BatchNorm statistics) and then
+    returned to its previous mode.
     """
     device = torch.device(device)
     run = precision or Precision("fp32", None)
@@ -120,7 +121,7 @@ def render(
 
 @dataclass
 class Sampler:
-    """A generator ready to sample from, with the text encoder it understands (None for an unconditional model)."""
+    """A generator that is ready for sampling, with the text encoder that it was trained with (None if it takes no captions)."""
 
     weights: Weights
     model: ImageModelConfig
@@ -134,8 +135,8 @@ class Sampler:
     ) -> Sampler:
         """Open a weights file, or the newest one of a run.
 
-        Raises MismatchError when the text encoder is neither in the file nor given, or when the one given is another
-        than the one it was trained with (unless `force`).
+        Raises UsageError if there is none or it does not generate images. Raises MismatchError if the text encoder is neither in the
+        file nor given, or if the given one differs from the one that the model was trained with (unless `force`).
         """
         if isinstance(model, Run):
             newest = model.latest_weights()
@@ -146,12 +147,12 @@ class Sampler:
 
     @classmethod
     def of(cls, weights: Weights, device: torch.device | str = "cpu", *, text_encoder: Path | None = None, force: bool = False) -> Sampler:
-        """The same of an open weights file."""
+        """Like `load`, from an open weights file."""
         config = weights.config.model.as_a(ImageModelConfig)
         if config is None:
             arch = weights.config.model.arch
-            hint = "name a text-to-image run with --run"
-            raise UsageError(f"these weights are a {arch}, which makes no images", where=weights.path, hint=hint)
+            hint = "give a text-to-image run with --run"
+            raise UsageError(f"these weights are a {arch}, which does not generate images", where=weights.path, hint=hint)
         generator = registry.load_network(weights, "generator").to(device)
         assert isinstance(generator, Generator)
         return cls(weights, config, generator, cls._encoder(weights, text_encoder, force), torch.device(device))
@@ -164,34 +165,34 @@ class Sampler:
             encoder = TextEncoder.inside(weights)
             if encoder is None:
                 raise MismatchError(
-                    f"these weights do not carry their text encoder (hash {weights.text_encoder['hash'][:8]})",
+                    f"these weights do not contain their text encoder (hash {weights.text_encoder['hash'][:8]})",
                     where=weights.path,
-                    hint="give its file with --text-encoder: for published generators the char-CNN-RNN .t7 released with their captions",
+                    hint="give its file with --text-encoder; for published generators, the .t7 file released with their captions",
                 )
             return encoder
         encoder = TextEncoder.load(path)
         if weights.text_encoder["hash"] not in (encoder.hash, "unknown") and not force:
             raise MismatchError(
-                f"trained with text encoder {weights.text_encoder['hash'][:8]}, but this one is {encoder.hash[:8]}",
+                f"the model was trained with text encoder {weights.text_encoder['hash'][:8]}, but this one is {encoder.hash[:8]}",
                 where=path,
-                hint="use the encoder it was trained with, or --force to sample all the same",
+                hint="use the encoder it was trained with, or --force to sample anyway",
             )
         return encoder
 
     def vectors(self, captions: Sequence[str]) -> Tensor:
-        """(N, T) float32 on the device. Raises UsageError for an unconditional model."""
+        """Text embeddings (N, T), float32, on the device. Raises UsageError for a model that takes no captions."""
         if self.encoder is None:
-            raise UsageError("this model is unconditional: it takes no captions", where=self.weights.path)
+            raise UsageError("this model takes no captions", where=self.weights.path)
         return torch.from_numpy(self.encoder.encode(captions, device=self.device)).to(self.device)
 
     @property
     def num_classes(self) -> int | None:
-        """How many labels a class-conditional model knows; None for any other."""
+        """Number of labels of a class-conditional model; None for any other."""
         return self.model.num_classes
 
     @cached_property
     def sides(self) -> list[int]:
-        """Sides of the pictures that the model makes, coarse to fine."""
+        """Resolutions (sides in pixels) of the images that the model generates, coarse to fine."""
         text = None
         if self.model.conditioning == "class":
             text = torch.zeros(1, dtype=torch.int64)
@@ -208,9 +209,10 @@ class Sampler:
         mean: bool = False,
         noise: Mapping[str, Tensor] | None = None,
     ) -> dict[int, np.ndarray]:
-        """One image a seed (caption or label i with seed i): {side: uint8 (N, side, side, 3)}, coarse to fine.
+        """One image per seed (caption or label i with seed i): {side: uint8 (N, side, side, 3)}, coarse to fine.
 
-        `noise` replaces the inputs of those names.
+        `mean` leaves out the noise of conditioning augmentation; `noise` replaces the noise inputs with those names. Raises UsageError
+        if captions are given to a model that takes none.
         """
         text = None if captions is None else self.vectors(captions)
         if labels is not None:

@@ -1,8 +1,8 @@
-"""The workspace: the folder of caches, runs, encoders and extractors, and the one place where a name becomes an object.
+"""The workspace: the folder of caches, runs, encoders and extractors, and the only place where names are resolved.
 
     ROOT/  caches/NAME.h5  runs/NAME/  encoders/HASH.safetensors  extractors/  samples/  downloads/
 
-A name means the same everywhere: a run of the workspace, else a prepared cache of it, else a path.
+A name means the same everywhere: a run in the workspace, else a prepared cache in the workspace, else a path.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from stackgan_cli.runs import Run, Weights
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file, and the run whose folder it lies in, if any."""
+    """A weights file, and the run whose folder contains it, if any."""
 
     path: Path
     run: Run | None = None
 
     def open(self) -> Weights:
-        """The open file. Raises MismatchError when it is not a weights file of ours."""
+        """Open the file. Raises MismatchError if it is not a weights file of this package."""
         return Weights.open(self.path)
 
 
 @dataclass(frozen=True)
 class CacheFile:
-    """A prepared cache, and the split of it that was named (`CACHE:SPLIT`), if any."""
+    """A prepared cache, and the split that was given (`CACHE:SPLIT`), if any."""
 
     path: Path
     split: str = ""
 
     def open(self) -> Cache:
-        """The open cache. Raises DataError for a damaged one."""
+        """Open the cache. Raises DataError if it is damaged."""
         return Cache.open(self.path)
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder that is not a run: images to measure."""
+    """A folder of images that is not a run."""
 
     path: Path
 
 
 @dataclass(frozen=True)
 class StatisticsFile:
-    """An `.npz` file with statistics of images."""
+    """An `.npz` file with statistics of images (a reference for FID)."""
 
     path: Path
 
@@ -57,7 +57,7 @@ class StatisticsFile:
 Named = Run | WeightsFile | CacheFile | ImageFolder | StatisticsFile
 """Whatever a name can stand for."""
 Name = str | Path | Run | WeightsFile | CacheFile | ImageFolder | StatisticsFile
-"""A name as it was typed, or what it stands for."""
+"""A name as typed, or what it stands for."""
 
 
 @dataclass(frozen=True)
@@ -90,37 +90,37 @@ class Workspace:
 
     @property
     def extractors(self) -> Path:
-        """Where published weights of extractors are kept."""
+        """The folder of published weights of extractors."""
         return self.root / "extractors"
 
     def encoder_path(self, encoder_hash: str) -> Path:
-        """Where the text encoder of this hash is kept, so that runs trained on its vectors can carry it."""
+        """The path of the text encoder with this hash, kept so that runs trained with its embeddings can include it."""
         return self.encoders / f"{encoder_hash[:8]}.safetensors"
 
     def cache_path_for(self, name: str) -> Path:
-        """Where the cache called `name` belongs, whether it exists or not."""
+        """The path of the cache called `name`, whether it exists or not."""
         return self.caches / f"{name}.h5"
 
     def new_folder(self, parent: str, prefix: str = "") -> Path:
-        """The first of `PARENT/PREFIX001`, `PARENT/PREFIX002`, ... that does not exist; it is not made."""
+        """The first of `PARENT/PREFIX001`, `PARENT/PREFIX002`, ... that does not exist; it is not created."""
         return next(path for number in range(1, 1_000_000) if not (path := self.root / parent / f"{prefix}{number:03d}").exists())
 
     # -- caches ---------------------------------------------------------------------------------------------------------------
 
     def cache_names(self) -> list[str]:
-        """Names of the prepared caches (caption vectors, which are their siblings, left out), newest first."""
+        """Names of the prepared caches, newest first (without the files of text embeddings next to them)."""
         paths = [path for path in self.caches.glob("*.h5") if "." not in path.stem]
         return [path.stem for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)]
 
     def newest_cache(self) -> str:
-        """The name of the newest cache. Raises UsageError when none has been prepared."""
+        """The name of the newest cache. Raises UsageError if no dataset has been prepared."""
         names = self.cache_names()
         if not names:
             raise UsageError("no dataset has been prepared yet", where=self.caches, hint="stackgan prepare demo")
         return names[0]
 
     def cache_path(self, name: str) -> Path:
-        """The cache called `name`, or at the path `name`. Raises DataError, with the names of existing ones, when it is absent."""
+        """The path of the cache called `name`, or `name` if it is a path. Raises DataError, naming existing caches, if there is none."""
         path = Path(name).expanduser()
         if path.suffix == ".h5" or len(path.parts) > 1:
             if path.is_file():
@@ -129,21 +129,21 @@ class Workspace:
         path = self.cache_path_for(name)
         if path.is_file():
             return path
-        there = self.cache_names()
-        if there:
+        existing = self.cache_names()
+        if existing:
             raise DataError(
-                f"the cache {name!r} has not been prepared; {', '.join(there)} {'is' if len(there) == 1 else 'are'} there",
+                f"the cache {name!r} has not been prepared; existing caches: {', '.join(existing)}",
                 where=self.caches,
-                hint=f"stackgan prepare {name}, or use what is there with data.cache={there[0]}",
+                hint=f"stackgan prepare {name}, or use an existing cache with data.cache={existing[0]}",
             )
         raise DataError(f"the cache {name!r} has not been prepared", where=self.caches, hint=f"stackgan prepare {name}")
 
     def open_cache(self, name: str) -> Cache:
-        """The cache called `name`, or at the path `name`. Raises DataError."""
+        """Open the cache called `name`, or at the path `name`. Raises DataError if there is none or it is damaged."""
         return Cache.open(self.cache_path(name))
 
     def name_of(self, cache: Cache) -> str:
-        """What `data.cache` calls a cache: its name in the workspace, else its path."""
+        """The value of `data.cache` for a cache: its name if it is in the workspace, else its path."""
         return cache.path.stem if cache.path.parent.resolve() == self.caches.resolve() else str(cache.path)
 
     # -- runs -----------------------------------------------------------------------------------------------------------------
@@ -158,23 +158,24 @@ class Workspace:
         return [Run(self.runs / name) for name in self.run_names()]
 
     def run_at(self, name: str) -> Run | None:
-        """The run called `name`, or in the folder `name`; None when there is none."""
+        """The run called `name`, or in the folder `name`; None if there is none."""
         folders = (self.runs / name, Path(name).expanduser())
         return next((Run(folder) for folder in folders if (folder / "config.yaml").is_file()), None)
 
     def find_run(self, name: str | Run) -> Run:
-        """The run called `name`, or in the folder `name`. Raises UsageError with a suggestion."""
+        """The run called `name`, or in the folder `name`. Raises UsageError, with a suggestion, if there is none."""
         if isinstance(name, Run):
             return name
         run = self.run_at(name)
         if run is None:
             names = self.run_names()
-            hint = f"runs here: {', '.join(names)}" if names else "no runs here yet: stackgan train --preset demo-stage1"
+            hint = f"existing runs: {', '.join(names)}" if names else "there are no runs yet: stackgan train --preset demo-stage1"
             raise UsageError(f"no run called {name!r}{did_you_mean(name, names)}", where=self.runs, hint=hint)
         return run
 
     def newest_run(self, arch: str | None = None, *, generates: bool = False) -> Run | None:
-        """The newest run that has weights and is of an architecture, or (with `generates`) makes images."""
+        """The newest run that has weights and, if given, the architecture `arch`; with `generates`, only runs that generate images. None if
+        there is none."""
         for run in self.all_runs():
             model = run.config.model
             if run.latest_weights() and (model.GENERATES_IMAGES or not generates) and arch in (None, model.arch):
@@ -182,7 +183,7 @@ class Workspace:
         return None
 
     def newest_generator(self) -> Run:
-        """The newest run that makes images and has weights. Raises UsageError when there is none."""
+        """The newest run that generates images and has weights. Raises UsageError if there is none."""
         run = self.newest_run(generates=True)
         if run is None:
             raise UsageError("no run has weights yet", where=self.runs, hint="stackgan train --preset demo-stage1")
@@ -193,8 +194,8 @@ class Workspace:
     def resolve(self, name: Name) -> Named:
         """What `name` stands for: a run, a cache (`CACHE` or `CACHE:SPLIT`), a folder of images, statistics, or a weights file.
 
-        Names of the workspace come before paths, so `./demo` is a folder even where a cache is called demo. Raises UsageError, with a
-        suggestion, for a name that stands for nothing.
+        Names in the workspace take precedence over paths; to mean a folder called like a cache, write `./demo`. Raises UsageError, with a
+        suggestion, if there is nothing by that name.
         """
         if not isinstance(name, (str, Path)):
             return name
@@ -217,13 +218,13 @@ class Workspace:
         names = [*self.run_names(), *self.cache_names()]
         raise UsageError(
             f"no run, weights file, folder or cache {name!r}{did_you_mean(name, names)}",
-            hint="`stackgan info` lists the runs and caches here",
+            hint="`stackgan info` lists the runs and caches in the workspace",
         )
 
     def weights(self, name: Name = "") -> WeightsFile:
-        """The weights file that `name` is, or the newest of the run that it names; without a name, of the newest run that makes images.
+        """The weights file at the path `name`, or the newest of the run `name`; without a name, of the newest run that generates images.
 
-        Raises UsageError when there are none.
+        Raises UsageError if there is none.
         """
         if isinstance(name, str):
             is_file = name != "" and Path(name).expanduser().is_file()
@@ -240,7 +241,7 @@ class Workspace:
 
 
 def run_of(weights: Path) -> Run | None:
-    """The run whose folder a weights file lies in."""
+    """The run whose folder contains a weights file, if any."""
     folder = weights.resolve().parent.parent
     return Run(folder) if weights.parent.name == "weights" and (folder / "config.yaml").is_file() else None
 

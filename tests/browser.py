@@ -1,6 +1,6 @@
-"""A small client of the DevTools protocol: a headless Chromium that opens pages, clicks, types, looks and listens.
+"""A small client of the DevTools protocol: opens pages in a headless Chromium, clicks, types, takes screenshots and reads the console.
 
-Messages are JSON ended by a NUL byte, through two pipes that the browser knows as file descriptors 3 and 4: no port, no library.
+Messages are JSON terminated by a NUL byte, through two pipes that are file descriptors 3 and 4 of the browser: no port, no library.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Browser:
             self._process.wait()
 
     def _receive(self, deadline: float) -> dict[str, Any] | None:
-        """The next message, or None when there is none before the deadline."""
+        """The next message, or None if there is none before the deadline."""
         while b"\0" not in self._rest:
             ready, _, _ = select.select([self._in], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
@@ -119,7 +119,7 @@ class Browser:
         raise TimeoutError(f"{method} was not answered in {self.timeout:g} s")
 
     def wait(self, method: str, session: str = "") -> dict[str, Any]:
-        """The parameters of the first event of this name, past or to come."""
+        """The parameters of the first event with this name, past or future."""
         deadline = time.monotonic() + self.timeout
         while True:
             for event in self.events:
@@ -153,7 +153,7 @@ class Page:
         return self.browser.send(method, self.session, **params)
 
     def look(self, width: int, height: int = 900, dark: bool = False) -> None:
-        """Change the window and the preferred colour scheme."""
+        """Change the window and the preferred color scheme."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
@@ -186,7 +186,7 @@ class Page:
         self.send("Input.dispatchMouseEvent", type=kind, x=left + x * width, y=top + y * height, **button)
 
     def press(self, *keys: str) -> None:
-        """Press keys one after the other, as a keyboard would."""
+        """Press keys one after another, as on a keyboard."""
         for key in keys:
             code, number, text = KEYS.get(key, (f"Digit{key}" if key.isdigit() else "", ord(key[0].upper()), key))
             facts = {"key": key, "code": code, "windowsVirtualKeyCode": number}
@@ -199,7 +199,7 @@ class Page:
         path.write_bytes(base64.b64decode(data["data"]))
 
     def problems(self) -> list[str]:
-        """Errors and warnings of the console, exceptions, and everything that was loaded from elsewhere."""
+        """Errors and warnings on the console, exceptions, and everything that was loaded from outside the page."""
         self.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
         found = []
         for event in self.browser.events:

@@ -1,4 +1,4 @@
-"""What many tests share: one thread, the folder of reference material where there is one, and a small prepared workspace."""
+"""What many tests share: a single thread, the folder of reference material if there is one, and a small prepared workspace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the programs that tests start take one thread as well
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # programs started by tests use one thread as well
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(_prepared: Path, tmp_path: Path) -> Workspace:
-    """A workspace of one's own: 100 demo birds at 76 px, text vectors of an untrained encoder (T = 64), no runs."""
+    """A separate workspace for each test: 100 demo birds at 76 px, text embeddings by an untrained encoder (T = 64), no runs."""
     root = tmp_path / "workspace"
     shutil.copytree(_prepared, root, copy_function=os.link)
     return Workspace(root)

@@ -1,4 +1,4 @@
-"""The package as a library: what the README shows, without the command line."""
+"""The package as a library: the example in the README, without the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 def example() -> str:
-    """The Python of the README, on the smallest preset and dataset."""
+    """The Python example in the README, with the smallest preset and dataset."""
     found = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
     code = found[1]
@@ -65,7 +65,7 @@ def test_public_names_are_imported_when_they_are_used() -> None:
 
 
 VERBS = {"import": "import_weights", "export": "export_weights", "rank-study": "make_rank_study", "presets": ""}
-"""Subcommands whose functions have other names; `presets` is in `config.presets`."""
+"""Subcommands whose functions have different names; `presets` is in `config.presets`."""
 
 
 def test_every_subcommand_has_its_function() -> None:

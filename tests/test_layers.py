@@ -1,4 +1,4 @@
-"""Which way imports run: every module may import from the layers below its own, and from its own package, and from nowhere else."""
+"""The direction of imports: a module may import from the layers below its own and from its own package, and from nowhere else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAYERS = (
     ("cli",),
     ("__main__",),
 )
-"""Lowest first. Units of one layer do not import one another. The version in `stackgan_cli` itself is free to all."""
+"""Lowest first. Units of the same layer do not import one another. All may import the version from `stackgan_cli` itself."""
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 
 
@@ -56,7 +56,7 @@ def imports(path: Path, *, top_level: bool = False) -> Iterator[tuple[str, int]]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_run_downwards(path: Path) -> None:
+def test_imports_go_downwards(path: Path) -> None:
     unit = unit_of(path)
     if not unit:
         return

@@ -1,4 +1,4 @@
-"""Ways between captions and between seeds."""
+"""Paths between captions and between seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pair(seed: int, size: int = 100) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("path", [linear_path, spherical_path])
 @pytest.mark.parametrize("steps", [2, 3, 9])
-def test_ends_are_exact_and_the_way_back_is_the_same(path, steps) -> None:  # type: ignore[no-untyped-def]
+def test_ends_are_exact_and_the_path_back_is_the_same(path, steps) -> None:  # type: ignore[no-untyped-def]
     a, b = pair(steps)
     there, back = path(a, b, steps), path(b, a, steps)
     assert there.shape == (steps, 100)

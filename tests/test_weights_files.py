@@ -1,4 +1,4 @@
-"""Headers of weights files that are not whole, or of another version, are one error each."""
+"""Headers of weights files that are incomplete, or of another version, each give an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stackgan_cli.runs import WEIGHTS_FORMAT, Weights
     [
         ({"format": "another"}, f"not a {WEIGHTS_FORMAT} file"),
         ({"step": None, "text_encoder": None}, "its header lacks step, text_encoder"),
-        ({"config": {"model": {"arch": "stackgan-v1"}, "train": {"steps": 1, "new_key": 2}}}, "unknown here (train.new_key"),
+        ({"config": {"model": {"arch": "stackgan-v1"}, "train": {"steps": 1, "new_key": 2}}}, "not valid in this version (train.new_key"),
     ],
 )
 def test_a_header_that_cannot_be_used(tmp_path: Path, change: dict[str, object], expected: str) -> None:

@@ -1,4 +1,4 @@
-"""What every configuration model is made of. Torch-free."""
+"""Base class and types of every configuration model. Torch-free."""
 
 from __future__ import annotations
 

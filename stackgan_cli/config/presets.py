@@ -1,7 +1,7 @@
 """From a preset or YAML file and `key=value` overrides to a checked `RunConfig`, and back to YAML. Torch-free.
 
-Later wins: the preset that `extends:` names, the file itself, `extra`, the overrides. Giving one of two keys that exclude each
-other (`train.steps` and `train.epochs`) takes back the other one, if that came from an earlier place.
+Values come from four places, and later ones win: the preset that `extends:` names, the file itself, `extra`, the overrides. Setting
+one of two mutually exclusive keys (`train.steps` and `train.epochs`) clears the other if that one came from an earlier place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stackgan_cli.config.yaml_text import parse_value, read_mapping, to_text
 from stackgan_cli.errors import ConfigError, UsageError, did_you_mean
 
 EXCLUSIVE = ("steps", "epochs")
-"""Keys of `train` of which exactly one is given."""
+"""Keys of `train`, exactly one of which must be given."""
 
 
 def preset_folder() -> Path:
@@ -34,7 +34,7 @@ def preset_names() -> list[str]:
 
 
 def find_preset(name: str) -> Path:
-    """The file of a preset, or of a path to a YAML file. Raises ConfigError, with a suggestion, when there is neither."""
+    """The file of the preset called `name`, or at the path `name`. Raises ConfigError, with a suggestion, if neither exists."""
     path = Path(name).expanduser()
     looks_like_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1
     names = preset_names()
@@ -50,7 +50,7 @@ def find_preset(name: str) -> Path:
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`, section by section; neither is changed."""
+    """`base` updated with `over`, section by section; neither argument is changed."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -59,7 +59,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lay_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`_merge`, and an exclusive key given in `over` alone takes back the other one of `base`."""
+    """`_merge`; if `over` sets just one of the exclusive keys, the other one of `base` is dropped."""
     merged, train = _merge(base, over), over.get("train")
     if isinstance(train, Mapping) and isinstance(merged["train"], dict):
         given = [key for key in EXCLUSIVE if train.get(key) is not None]
@@ -69,7 +69,7 @@ def _lay_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 
 
 def read_preset(name: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The values of a preset or file with `extends` resolved, not yet checked, and where each dotted key stands."""
+    """The values of a preset or file with `extends` resolved but not yet checked, and the file and line of each dotted key."""
     path = find_preset(name)
     values, lines = read_mapping(path)
     origins = {key: f"{path.name} line {line}" for key, line in lines.items()}
@@ -95,17 +95,17 @@ def read_preset(name: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def require_pairs(overrides: Sequence[str]) -> None:
-    """Raises UsageError for a word that is not `key=value`."""
+    """Raise UsageError for a word that does not have the form `key=value`."""
     for word in overrides:
         if "=" not in word:
             hint = (
                 f"to name a preset: --preset {word}" if word in preset_names() else "for example train.batch_size=16; flags begin with --"
             )
-            raise UsageError(f"{word!r} is not of the form key=value", hint=hint)
+            raise UsageError(f"{word!r} does not have the form key=value", hint=hint)
 
 
 def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
-    """The tree of values that `key=value` words ask for, their origins, and what is wrong with them."""
+    """The tree of values that `key=value` words set, their origins, and the problems found in them."""
     tree: dict[str, Any] = {}
     origins: dict[str, str] = {}
     problems: list[Problem] = []
@@ -141,7 +141,7 @@ def load_config(preset_or_path: str, overrides: Sequence[str] = (), extra: Mappi
 
 
 def check(values: Mapping[str, Any], origins: Mapping[str, str], problems: Sequence[Problem] = (), *, where: object) -> RunConfig:
-    """Validate a tree of values; `problems` were found before and are reported with the others."""
+    """Validate a tree of values. `problems` that were found earlier are reported together with the new ones. Raises InvalidConfig."""
     found = [*problems, *wrong_booleans(values, origins)]
     try:
         config = RunConfig.model_validate(values)
@@ -153,7 +153,7 @@ def check(values: Mapping[str, Any], origins: Mapping[str, str], problems: Seque
 
 
 def dump(config: RunConfig) -> str:
-    """The whole configuration as YAML, every key present, that `load_config` reads back equal."""
+    """The whole configuration as YAML with every key present; `load_config` reads it back as an equal configuration."""
     return to_text(config.model_dump(mode="json"))
 
 
@@ -166,11 +166,11 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 DESCRIPTION = ("name", "summary", "paper")
-"""Keys that say what a configuration is for and decide nothing."""
+"""Keys that describe a configuration and do not affect what it computes."""
 
 
 def diff(a: BaseModel, b: BaseModel) -> list[str]:
-    """The keys in which two configurations differ, as `key: value of a -> value of b`; descriptions are left out."""
+    """The keys whose values differ, as `key: value in a -> value in b`; descriptions are left out."""
     left, right = (dict(_leaves(config.model_dump(mode="json"))) for config in (a, b))
     keys = [key for key in {**left, **right} if key not in DESCRIPTION and left.get(key) != right.get(key)]
     return [f"{key}: {show(left.get(key))} -> {show(right.get(key))}" for key in keys]

@@ -1,6 +1,6 @@
 """What is wrong with a configuration, in the user's words: every problem with its dotted key, the value given, and what to do.
 
-Pydantic finds the problems; this file renames them. Torch-free.
+Pydantic finds the problems; this file rewords them. Torch-free.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Problem:
-    """One wrong key. `given` is the value as typed (shortened), or empty when the key is missing."""
+    """One wrong key. `given` is the value as typed (shortened), or empty if the key is missing."""
 
     path: str
     given: str
@@ -37,7 +37,7 @@ class Problem:
 
 
 class InvalidConfig(ConfigError):
-    """All that is wrong with one configuration at once."""
+    """All problems of one configuration at once."""
 
     def __init__(self, problems: Sequence[Problem], *, where: object, hint: str = "") -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -50,7 +50,7 @@ class InvalidConfig(ConfigError):
 
 
 def show(value: Any) -> str:
-    """A value as the user would type it, shortened when it is long."""
+    """A value as the user would type it, shortened if it is long."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 60
     short.maxlevel = 2
@@ -69,7 +69,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def known_keys(arch: object = None, model: type[BaseModel] = RunConfig, prefix: str = "") -> dict[str, Any]:
-    """Every dotted key, sections included, with its type. `arch` restricts `model.*` to one architecture; None takes all of them."""
+    """Every dotted key, sections included, with its type. `arch` restricts `model.*` to one architecture; None includes all of them."""
     keys: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         keys[f"{prefix}{name}"] = field.annotation
@@ -81,7 +81,7 @@ def known_keys(arch: object = None, model: type[BaseModel] = RunConfig, prefix: 
 
 
 def suggest(path: str, keys: Iterable[str]) -> str:
-    """`did you mean 'train.optim.lr'?` for the key nearest to `path`, by its whole name or by its last part; or nothing."""
+    """`did you mean 'train.optim.lr'?` for the key closest to `path`, by its whole name or its last part; otherwise empty."""
     choices = list(keys)
     leaf = path.rsplit(".", 1)[-1]
     by_leaf = {key.rsplit(".", 1)[-1]: key for key in reversed(choices)}
@@ -149,7 +149,7 @@ def _explain(kind: str, context: Mapping[str, Any], message: str) -> tuple[str, 
 
 
 def translate(errors: Iterable[Any], values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Problem]:
-    """Pydantic's errors (`ValidationError.errors()`) as problems. `origins` says where a key was given, by dotted key."""
+    """Pydantic's errors (`ValidationError.errors()`) as problems. `origins` says where each dotted key was given."""
     model = values.get("model")
     arch = model.get("arch") if isinstance(model, Mapping) else None
     tags = {section.model_fields["arch"].default for section in _models(RunConfig.model_fields["model"].annotation)}
@@ -163,7 +163,7 @@ def translate(errors: Iterable[Any], values: Mapping[str, Any], origins: Mapping
             parts.append("arch")
         if kind == "missing" and parts[-1].isdigit():  # an item of a list of fixed length
             parts, kind, message = parts[:-1], "", "has too few items"
-        if kind == "value_error":  # our own cross-field checks begin with the key to change
+        if kind == "value_error":  # messages of our own cross-field checks begin with the key to change
             key, colon, rest = message.removeprefix("Value error, ").partition(": ")
             if colon and key.isidentifier():
                 parts, message = [*parts, key], rest
@@ -171,7 +171,7 @@ def translate(errors: Iterable[Any], values: Mapping[str, Any], origins: Mapping
         if kind == "extra_forbidden":
             problem, hint = (
                 "unknown key",
-                suggest(path, known_keys(arch)) or f"this configuration is of arch {arch!r}" * (parts[0] == "model"),
+                suggest(path, known_keys(arch)) or f"this configuration has arch {arch!r}" * (parts[0] == "model"),
             )
         else:
             problem, hint = _explain(kind, error.get("ctx", {}), message)
@@ -187,7 +187,7 @@ def _atoms(annotation: Any) -> set[Any]:
 
 
 def wrong_booleans(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Problem]:
-    """Keys given as true or false where a number is wanted: Python would quietly take them for 1 and 0."""
+    """Keys given as true or false where a number is expected: Python would silently accept them as 1 and 0."""
     problems = []
     for path, annotation in known_keys().items():
         given, atoms = _lookup(values, path.split(".")), _atoms(annotation)

@@ -1,7 +1,7 @@
 """YAML as configuration files need it: strict, with line numbers, and without the surprises of YAML 1.1.
 
-Only `true` and `false` are booleans (`on`, `off`, `yes`, `no` stay words, several keys use them), `2e-4` is a number, `010` is no
-octal, and there are no dates. A key given twice is an error. Torch-free.
+Only `true` and `false` are booleans (`on`, `off`, `yes` and `no` stay words, which several keys use), `2e-4` is a number, `010` is not
+octal, and there are no dates. A key that is given twice is an error. Torch-free.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 from stackgan_cli.errors import ConfigError
 
 MAX_BYTES = 1 << 20
-"""No configuration is longer; a larger file is something else."""
+"""Larger files are refused: no configuration is this long."""
 
 _RESOLVERS = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -28,11 +28,11 @@ _PREFIX = "tag:yaml.org,2002:"
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own way of declaring them
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML declares them this way
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes whatever our loader or a YAML 1.1 reader would take for something other than text."""
+    """Quotes text that our loader or a YAML 1.1 reader would not read as text."""
 
     yaml_implicit_resolvers = {first: list(rules) for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()}  # noqa: RUF012
 
@@ -40,7 +40,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
-        """Lists of numbers stand in one line, other lists have an item a line."""
+        """Write a list of numbers on one line, any other list with one item per line."""
         numbers = all(isinstance(item, (int, float)) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=numbers)
 
@@ -51,7 +51,7 @@ for _tag, _pattern, _first in _RESOLVERS:
 
 
 def _index_lines(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
-    """Record the line (from 1) of every dotted key below `node`; refuse keys given twice."""
+    """Record the line (from 1) of every dotted key below `node`; raise for keys that are given twice."""
     if not isinstance(node, yaml.MappingNode):
         return
     seen: dict[str, int] = {}
@@ -80,12 +80,12 @@ def _parse(text: str) -> tuple[Any, dict[str, int]]:
 
 
 def _problem(error: Exception) -> tuple[str, str]:
-    """What is wrong with the text, and where in it (`line 3, column 7`, or nothing)."""
+    """What is wrong with the text, and where (`line 3, column 7`, or empty)."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return str(error.problem), f"line {mark.line + 1}, column {mark.column + 1}"
     if isinstance(error, yaml.reader.ReaderError):
-        return "it holds characters that no text file has", ""
+        return "it contains control characters", ""
     if isinstance(error, RecursionError):
         return "it is nested too deeply", ""
     return str(error).splitlines()[0], ""
@@ -97,12 +97,12 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise ConfigError("this is a folder, not a configuration file", where=path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"this is no configuration file: it is larger than {MAX_BYTES >> 20} MiB", where=path)
+            raise ConfigError(f"this is not a configuration file: it is larger than {MAX_BYTES >> 20} MiB", where=path)
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError("no such file", where=path, hint="list the presets with `stackgan presets ls`") from None
     except UnicodeDecodeError:
-        raise ConfigError("this is no YAML file: it is not UTF-8 text", where=path) from None
+        raise ConfigError("this is not a YAML file: it is not UTF-8 text", where=path) from None
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=path) from None
     try:
@@ -118,7 +118,7 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def parse_value(text: str) -> Any:
-    """The value of one `key=value` override. Raises ValueError, with what is wrong, when it is not valid YAML."""
+    """The value of one `key=value` override. Raises ValueError, saying what is wrong, if it is not valid YAML."""
     try:
         return _parse(text)[0]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -126,5 +126,5 @@ def parse_value(text: str) -> Any:
 
 
 def to_text(values: Any) -> str:
-    """`values` as YAML that `read_mapping` reads back equal, keys in the given order."""
+    """`values` as YAML with the keys in the given order; `read_mapping` reads it back unchanged."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -1,4 +1,4 @@
-"""Building blocks of the stacked generators and discriminators (StackGAN++ sections 3.2, 3.3 and 3.4).
+"""Building blocks of the stacked generators and discriminators (StackGAN++ sections 4.2 to 4.4; HDGAN draft, section 3.4).
 
 Shape letters: `B` batch, `C` input channels, `O` output channels, `H W` space, `V` length of a vector, `T` text embedding.
 """
@@ -15,22 +15,23 @@ from torch import Tensor, nn
 from stackgan_cli.models.convolutions import DeepConv, UpsampleConv
 
 LEAK = 0.2
-"""Negative slope of every LeakyReLU of the released codes; the papers do not give one."""
+"""Negative slope of every LeakyReLU in the released codes; the papers do not state it."""
 
 
 class ConditioningAugmentation(nn.Module):
-    """c = mu + sigma * eps, with mu and log sigma from one fully connected layer on the text embedding (above Eq. 3).
+    """c = mu + sigma * eps, with mu and log sigma from one fully connected layer on the text embedding (StackGAN++ sections 4.1 and 4.2).
 
-    `variant` says what acts on the layer's output and what its second half is:
+    `variant` selects the activation after the layer and the meaning of the second half of its output:
 
     | variant | activation | second half |
     |---|---|---|
     | `paper` | none | log-variance |
     | `pytorch` (StackGAN-v1) | ReLU, so sigma >= 1 | log-variance |
     | `tensorflow` (StackGAN-v1), `hdgan` | LeakyReLU | log sigma |
-    | `stackgan-v2` | gated linear unit on twice as many units | log-variance |
+    | `stackgan-v2` | gated linear unit, on twice as many units | log-variance |
 
-    `sampled=False` is the model without augmentation: c = mu.
+    `sampled=False` is the model without augmentation: c = mu. The KL term (objectives/terms.py) is the mean over the dimensions in every
+    variant unless `kl_reduction: sum` asks for the divergence of Eq. 2.
     """
 
     def __init__(self, text_dim: int, condition_dim: int, variant: str, sampled: bool = True) -> None:
@@ -46,11 +47,11 @@ class ConditioningAugmentation(nn.Module):
         self.predicts_log_sigma = leaky
 
     def forward(self, text: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """`text` (B, T), `eps` (B, V) or None for the mean. Returns c, mu and log-variance (None when nothing is sampled)."""
+        """`text` (B, T), `eps` (B, V) or None for the mean -> c, mu and log-variance (B, V); log-variance is None if not `sampled`."""
         encoded = self.activation(self.get_submodule(self.layer)(text))
         if not self.sampled:
             return encoded, encoded, None
-        # In float32 whatever the precision of the layer: the exponential and the KL term need it.
+        # In float32 regardless of the precision of the layer: the exponential and the KL term need it.
         mu, spread = encoded.float().chunk(2, 1)
         logvar = 2 * spread if self.predicts_log_sigma else spread
         c = mu if eps is None else mu + torch.exp(0.5 * logvar) * eps
@@ -58,7 +59,7 @@ class ConditioningAugmentation(nn.Module):
 
 
 class ClassConditioning(nn.Module):
-    """A learned vector a class label, in the place of conditioning augmentation: c = mu, and nothing is sampled."""
+    """A learned vector per class label, instead of conditioning augmentation: c = mu, and nothing is sampled."""
 
     sampled = False
 
@@ -68,22 +69,22 @@ class ClassConditioning(nn.Module):
         self.embedding = nn.Embedding(num_classes, condition_dim)
 
     def forward(self, labels: Tensor, eps: Tensor | None) -> tuple[Tensor, Tensor, None]:
-        """`labels` (B,) int64, or vectors (B, V) in their place, as between two classes -> c, mu (B, V) and None."""
+        """`labels` (B,) int64, or vectors (B, V) in their place, as for points between two classes -> c, mu (B, V) and None."""
         vector: Tensor = labels if labels.is_floating_point() else self.embedding(labels)
         return vector, vector, None
 
 
 def numbered(start: int, *layers: nn.Module) -> nn.Sequential:
-    """A Sequential whose first layer has index `start`: keeps published names where an index belonged to a layer without state."""
+    """A Sequential whose first layer has index `start`: keeps published names in which a layer without parameters had an index."""
     return nn.Sequential(OrderedDict((str(start + i), layer) for i, layer in enumerate(layers)))
 
 
 Norm = Literal["batch", "instance", "none"]
-"""How the output of a convolution is normalized. With `none` the convolution has a bias; otherwise the normalization has it."""
+"""How the output of a convolution is normalized. With `none` the convolution has a bias, otherwise the normalization does."""
 
 
 def normalization(norm: Norm, channels: int) -> nn.Module:
-    """(B, C, H, W) -> the same, with a learned scale and bias per channel, over the batch or each image alone; `none` changes nothing."""
+    """(B, C, H, W) -> the same, with a learned scale and bias per channel, over the batch or per image; `none` changes nothing."""
     match norm:
         case "batch":
             return nn.BatchNorm2d(channels)
@@ -112,18 +113,18 @@ def up_block(in_channels: int, out_channels: int, activation: bool = True, norm:
 def conv_norm(
     in_channels: int, out_channels: int, kernel: int, activation: nn.Module | None, stride: int = 1, norm: Norm = "batch"
 ) -> list[nn.Module]:
-    """Convolution, normalization and, unless None, an activation. A 4x4 kernel halves the side with stride 2."""
+    """Convolution, normalization and, unless it is None, the activation. A 4x4 kernel with stride 2 halves the side."""
     conv = DeepConv(in_channels, out_channels, kernel, stride, padding=1 if kernel > 1 else 0, bias=norm == "none")
     layers: list[nn.Module] = [conv, normalization(norm, out_channels)]
     return layers if activation is None else [*layers, activation]
 
 
 class _Gate(torch.autograd.Function):
-    """a * sigmoid(b) of the halves a, b along dimension 1; keeps its input alone, and gives the gradient in its input's layout.
+    """a * sigmoid(b) of the halves a, b along dimension 1. Saves only its input, and returns the gradient in the layout of the input.
 
-    PyTorch's own gives a gradient of another layout, which also slows down the layer before it: on one core in bf16, channels_last,
-    forward and backward of 32 x 128 x 64 x 64 take 147 ms by it and a quarter of that here. On a GPU its kernels are the fastest, with
-    the gradient put into a tensor of the right layout. A gradient that is to be differentiated again is written out of place.
+    The gradient of `F.glu` has another layout, which also slows down the previous layer; on a CPU in channels_last this function takes a
+    quarter of the time. On a GPU the kernels of PyTorch are the fastest, and the gradient goes into a tensor of the right layout. A
+    gradient that will be differentiated again is not written in place.
     """
 
     @staticmethod
@@ -137,7 +138,7 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        if torch.is_grad_enabled():  # by create_graph
+        if torch.is_grad_enabled():  # with create_graph
             value, gate = x.chunk(2, 1)
             opened = gate.sigmoid()
             of_value = gradient * opened
@@ -164,7 +165,7 @@ class GatedLinearUnit(nn.Module):
 class ResidualBlock(nn.Module):
     """activation(x + block(x)); (B, C, H, W) -> the same.
 
-    Two 3x3 convolutions as in Stage-II's generator, or, with `bottleneck` channels, 1x1, 3x3, 3x3 through that many.
+    Two 3x3 convolutions as in Stage-II's generator, or, with `bottleneck` hidden channels, a 1x1, a 3x3 and a 3x3 convolution.
     """
 
     def __init__(self, channels: int, activation: nn.Module, bottleneck: int | None = None, norm: Norm = "batch") -> None:
@@ -185,7 +186,7 @@ class ResidualBlock(nn.Module):
 
 
 class GatedResidualBlock(nn.Module):
-    """x + block(x), two 3x3 convolutions around a gated linear unit and nothing after the sum (StackGAN-v2)."""
+    """x + block(x): two 3x3 convolutions with a gated linear unit between them, nothing after the sum (StackGAN-v2)."""
 
     def __init__(self, channels: int, norm: Norm = "batch") -> None:
         super().__init__()
@@ -197,7 +198,7 @@ class GatedResidualBlock(nn.Module):
 
 
 class Joint(nn.Sequential):
-    """A Sequential whose first layer joins features (B, C, H, W) with a vector (B, V), if there is one."""
+    """A Sequential whose first layer joins features (B, C, H, W) with a vector (B, V) if one is given."""
 
     def forward(self, features: Tensor, vector: Tensor | None) -> Tensor:  # type: ignore[override]
         joint, *rest = self
@@ -211,11 +212,11 @@ NORMALIZATIONS = nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm
 
 
 def init_weights(network: nn.Module, truncated: bool = False, linear: bool = True) -> None:
-    """The released initialisation (the papers give none): weights N(0, 0.02), normalization scale N(1, 0.02), biases of fully connected
-    layers and normalization 0; biases of convolutions keep PyTorch's own. `truncated` restricts convolution weights to two standard
-    deviations, as StackGAN's TensorFlow code does; without `linear` fully connected layers keep PyTorch's own, as in HDGAN."""
+    """The released initialization (the papers do not state one): weights N(0, 0.02), normalization scale N(1, 0.02), biases of fully
+    connected layers and normalization 0; biases of convolutions keep PyTorch's default. `truncated` restricts convolution weights to two
+    standard deviations, as in StackGAN's TensorFlow code; without `linear` fully connected layers keep PyTorch's default, as in HDGAN."""
     if all(parameter.is_meta for parameter in network.parameters()):
-        return  # there are no values, and drawing them would import a tenth of torch
+        return  # on the meta device there are no values to set, and sampling them would import a tenth of torch
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             if truncated:
@@ -232,8 +233,8 @@ def init_weights(network: nn.Module, truncated: bool = False, linear: bool = Tru
 
 
 def init_orthogonal(network: nn.Module) -> None:
-    """StackGAN-v2's released initialisation: orthogonal weights, normalization scale N(1, 0.02), biases of fully connected layers and
-    normalization 0; biases of convolutions keep PyTorch's own."""
+    """StackGAN-v2's released initialization: orthogonal weights, normalization scale N(1, 0.02), biases of fully connected layers and
+    normalization 0; biases of convolutions keep PyTorch's default."""
     if next(network.parameters()).is_meta:
         return
     for module in network.modules():
@@ -249,8 +250,8 @@ def init_orthogonal(network: nn.Module) -> None:
 def normal_like(x: Tensor) -> Tensor:
     """Standard normal noise with the shape, type and layout of `x`.
 
-    PyTorch draws what is not contiguous one number at a time: noise for channels_last images took 7.3 ms as `randn_like` and takes 0.8
-    as here (16 images of 64 px, AVX2, torch 2.14).
+    On a CPU PyTorch samples non-contiguous tensors one number at a time, so for channels_last images the noise is sampled in contiguous
+    order and permuted, which is several times as fast as `randn_like`.
     """
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return torch.randn_like(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -258,5 +259,5 @@ def normal_like(x: Tensor) -> Tensor:
 
 
 def memory_format_of(network: nn.Module) -> torch.memory_format:
-    """The layout that a network was put into, read off its first parameter, which must be a convolution kernel of several taps."""
+    """The memory format of a network, read from its first parameter, which must be a convolution kernel larger than 1x1."""
     return torch.channels_last if next(network.parameters()).is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format

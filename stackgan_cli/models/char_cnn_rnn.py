@@ -1,17 +1,17 @@
 """char-CNN-RNN text encoder in its three published variants (Reed et al., CVPR 2016; weights released with ICML 2016).
 
-A caption of 201 characters runs through three convolutions and pools, then a recurrence whose mean hidden state is projected to the text
-vector. Published variants, by name; sizes are the defaults:
+A caption of 201 characters passes through three convolutions and poolings, then a recurrence whose mean hidden state is projected to the
+text embedding. The published variants, by name; their sizes are the defaults:
 
     variant         conv3    pool3          recurrence                parameters
     cvpr            512->256 3, stride 2    ReLU RNN, 8 steps         1,814,144
     icml-flowers    512->512 3, stride 2    ReLU RNN, 8 steps         2,994,560
     icml-cub        512->512 none           gated (GRU-like), 18      4,045,184
 
-Both recurrences differ from torch.nn.RNN and torch.nn.GRU, so they are written out. State-dict keys are those of the known PyTorch port.
-The networks of the image side are in image_encoders.py.
+Both recurrences differ from torch.nn.RNN and torch.nn.GRU, so they are written out. State-dict keys are those of the PyTorch port.
+The image encoders are in image_encoders.py.
 
-Shapes: B batch, L characters (201), C channels, S time steps, T text vector.
+Shapes: B batch, L characters (201), C channels, S time steps, T text embedding.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ KERNEL = 4
 PUBLISHED_DIMS = (384, 512)
 """Channels of the first two convolutions."""
 THRESHOLD = 1e-6
-"""Torch7's nn.Threshold() passes what exceeds this, and zeroes the rest."""
+"""Torch7's nn.Threshold() keeps values above this and sets the others to zero."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells the published networks apart. `third_pool` halves the 18 steps to 8; `gated` is the kind of recurrence."""
+    """What distinguishes the published networks. `third_pool` reduces the 18 time steps to 8; `gated` selects the recurrence."""
 
     rnn_dim: int
     third_pool: bool
@@ -48,7 +48,7 @@ VARIANTS = {
 
 
 class ReLURecurrence(nn.Module):
-    """h_1 = relu(W x_1 + b); h_t = relu(W x_t + b + U h_{t-1} + c). The bias c is absent from the first step, as published."""
+    """h_1 = relu(W x_1 + b); h_t = relu(W x_t + b + U h_{t-1} + c). As published, the first step has no bias c."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -69,9 +69,9 @@ class ReLURecurrence(nn.Module):
 class GatedRecurrence(nn.Module):
     """h_1 = tanh(W x_1 + b) without gates; then h_t = u * c + (1 - u) * h_{t-1}.
 
-    u (update) and r (reset) are sigmoids of x_t and h_{t-1}, c = tanh(W x_t + b + U (r * h_{t-1}) + d). Unlike torch.nn.GRU, u weighs the
-    candidate and r acts before the matrix U. (The PyTorch port gives the same for one caption at a time; in a batch its broadcasting
-    mixes the captions, which neither the published Lua network nor this does.)
+    u (update) and r (reset) are sigmoids of x_t and h_{t-1}, and c = tanh(W x_t + b + U (r * h_{t-1}) + d). Unlike in torch.nn.GRU, u
+    weighs the candidate and r is applied before the matrix U. (The PyTorch port agrees for one caption at a time; in a batch its
+    broadcasting mixes the captions, which neither the published Lua network nor this one does.)
     """
 
     def __init__(self, dim: int) -> None:
@@ -98,24 +98,24 @@ class GatedRecurrence(nn.Module):
 
 
 def _repeat_last(x: Tensor, columns: int) -> Tensor:
-    """(B, C, P) to (B, C, columns), its last column repeated; unchanged when it has as many."""
+    """(B, C, P) to (B, C, columns) by repeating the last column; unchanged if there are enough columns already."""
     missing = columns - x.shape[-1]
     return x if missing <= 0 else torch.cat([x, x[..., -1:].expand(-1, -1, missing)], -1)
 
 
 def _cover(x: Tensor, length: int, kernel: int, stride: int) -> Tensor:
-    """The columns from which a convolution or pool makes every distinct column of its output.
+    """As many columns as a convolution or pooling needs to compute every distinct column of its output.
 
-    `x` (B, C, P) stands for (B, C, length): columns from P - 1 on are equal.
+    `x` (B, C, P) represents (B, C, length): all columns from P - 1 on are equal.
     """
     first_equal_output = -(-(x.shape[-1] - 1) // stride)
     return _repeat_last(x, min(first_equal_output * stride + kernel, length))
 
 
 class CharCNNRNN(nn.Module):
-    """Character codes to text vectors.
+    """Character codes to text embeddings.
 
-    `rnn_dim` is the width of conv3 and of the recurrence; None takes the published one of `variant`.
+    `rnn_dim` is the width of conv3 and of the recurrence; None: the published width of `variant`.
     """
 
     def __init__(
@@ -130,10 +130,10 @@ class CharCNNRNN(nn.Module):
         self.conv3 = nn.Conv1d(conv_dims[1], dim, KERNEL)
         self.rnn = GatedRecurrence(dim) if spec.gated else ReLURecurrence(dim)
         self.emb_proj = nn.Linear(dim, text_dim)
-        self._initialise(spec)
+        self._initialize(spec)
 
-    def _initialise(self, spec: Variant) -> None:
-        """uniform(-0.08, 0.08) as published; weights of a narrower network are drawn wider, so that activations keep their variance."""
+    def _initialize(self, spec: Variant) -> None:
+        """uniform(-0.08, 0.08) as published; a narrower network gets a wider interval, so that activations keep their variance."""
         published_inputs: dict[nn.Module, int] = {self.conv1: ALPHABET_SIZE, self.conv2: PUBLISHED_DIMS[0], self.conv3: PUBLISHED_DIMS[1]}
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.Linear):
@@ -143,22 +143,22 @@ class CharCNNRNN(nn.Module):
                     nn.init.uniform_(module.bias, -0.08, 0.08)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """(B, 201) integer codes, 0 for an all-zero row, to (B, T)."""
+        """(B, 201) integer codes in [0, 70], 0 for an all-zero row, to (B, T)."""
         vector: Tensor = self.emb_proj(self.rnn(self.convolve(codes)))
         return vector
 
     def convolve(self, codes: Tensor) -> Tensor:
         """(B, 201) codes to the inputs of the recurrence, (B, S, C).
 
-        Behind the last character of the longest caption every column is alike, so on a CPU it is computed once and repeated where a layer
-        needs it: exact, and for real captions nearly half the work. (On a GPU, asking where that is would stall the queue.)
+        All columns after the last character of the longest caption are equal, so on a CPU they are computed once and repeated where a
+        layer needs them: exact, and for real captions nearly half the work. (On a GPU, finding that position would stall the queue.)
         """
         length = codes.shape[1]
         if codes.device.type == "cpu":
-            used = codes.any(0).nonzero()[-1:].sum() + 1  # place of the last character; 1 when there is none
+            used = codes.any(0).nonzero()[-1:].sum() + 1  # position of the last character, from 1; 1 if there is none
             codes = codes[:, : int(used) + KERNEL]
         x, length = self._first_conv(codes), length - KERNEL + 1
-        # pooling first: the threshold is monotone, and has a third of the work
+        # pooling first: the threshold is monotone, so the result is the same for a third of the work
         x, length = F.threshold(F.max_pool1d(_cover(x, length, 3, 3), 3), THRESHOLD, 0.0), length // 3
         x, length = self.conv2(_cover(x, length, KERNEL, 1)), length - KERNEL + 1
         x, length = F.threshold(F.max_pool1d(_cover(x, length, 3, 3), 3), THRESHOLD, 0.0), length // 3
@@ -168,9 +168,9 @@ class CharCNNRNN(nn.Module):
         return F.threshold(_repeat_last(x, length), THRESHOLD, 0.0).transpose(1, 2)
 
     def _first_conv(self, codes: Tensor) -> Tensor:
-        """conv1 over the one-hot codes, (B, L) to (B, C, L - 3), as a sum of four rows of its weights a position.
+        """conv1 over the one-hot codes, (B, L) to (B, C, L - 3), as a sum of four rows of its weights per position.
 
-        Exact, and on a CPU five times as fast, forward and backward, as the dense convolution. Row 0 of each offset's table is zero.
+        Exact, and on a CPU several times as fast as the dense convolution. Row 0 of the table of each offset is zero.
         """
         weight, bias = self.conv1.weight, self.conv1.bias
         assert bias is not None

@@ -1,8 +1,8 @@
-"""Classifiers of images, from whose probabilities and pooled features scores are computed.
+"""Image classifiers, whose probabilities and pooled features are used to compute scores.
 
-`cnn` is a small network for the drawn birds (and any set that is better told apart by a network of its own); `inception` is Inception-v3
-(inception.py), which the papers fine-tune on the test classes of CUB and of Oxford-102. Theirs has one logit more, for background, which
-is dropped before use; ours has none. `sgan` is the encoder of SGAN (sgan_encoder.py), whose features are its fc3.
+`cnn` is a small network for the drawn birds and other simple datasets; `inception` is Inception-v3 (inception.py), which the papers
+fine-tune on the test classes of CUB and of Oxford-102. The published one has an additional logit for background, which is dropped before
+use; ours does not. `sgan` is the encoder of SGAN (sgan_encoder.py), whose features are the outputs of fc3.
 
 Shapes: B batch, S side of an image, D features, K classes.
 """
@@ -22,7 +22,7 @@ INCEPTION_SIDE = 299
 
 
 class Classifier(ImageExtractor):
-    """Images of any side, brought to `side` px, to features and logits."""
+    """Images of any size, resized to `side` px, to features and logits."""
 
     def __init__(self, network: SmallCNN | InceptionV3 | SGANEncoder, side: int) -> None:
         super().__init__()
@@ -56,13 +56,13 @@ class Classifier(ImageExtractor):
 
 
 def build_classifier(config: ClassifierConfig) -> Classifier:
-    """The network of a configuration, with random weights. A number of classes that is still open counts as one."""
+    """The network of a configuration, with random weights. If the number of classes is not known yet, there is one output."""
     classes = config.num_classes or 1
     if config.backbone == "inception":
         return Classifier(InceptionV3(classes), INCEPTION_SIDE)
     if config.backbone == "sgan":
         sizes = (config.resolution, config.channels, config.conv_dims, config.hidden_dim)
-        return Classifier(SGANEncoder(classes, *sizes, centred=config.input_range == "centred"), config.resolution)
+        return Classifier(SGANEncoder(classes, *sizes, centered=config.input_range == "centred"), config.resolution)
     return Classifier(SmallCNN(config.resolution, config.width, classes), config.resolution)
 
 

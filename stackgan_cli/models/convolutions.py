@@ -1,13 +1,13 @@
-"""Convolutions that compute the published function, with the published parameters, in less time.
+"""Convolutions that compute the published functions, with the published parameters, in less time.
 
-* `UpsampleConv`: nearest x2 followed by a 3x3 convolution is one transposed 4x4 convolution of stride 2, 4 instead of 9
-  multiplications a pixel and channel pair.
-* `JointConv`: the share of a vector tiled over space in a convolution depends on the position only through the taps that fall
-  off the edge, so it is one matrix product a tap and a map that is added.
-* `DeepConv`: where a map is small and its weights are many, a matrix product.
+* `UpsampleConv`: nearest x2 followed by a 3x3 convolution equals one transposed 4x4 convolution with stride 2, with 4 instead of 9
+  multiplications per pixel and channel pair.
+* `JointConv`: the contribution of a vector tiled over space depends on the position only through the taps that fall outside the
+  map, so it is one matrix product per tap, added to the output.
+* `DeepConv`: a convolution of a small map with many weights is computed as a matrix product.
 
-`arithmetic("plain")` computes all of them as written in the papers, `arithmetic("fast")` always the short way, and the default `auto`
-takes the short way where it was measured to be the faster one.
+`arithmetic("plain")` computes all of them as written in the papers, `arithmetic("fast")` always uses the short forms, and the default
+`auto` uses a short form where it is faster.
 
 Shape letters: `B` batch, `C` input channels, `O` output channels, `H W` space, `V` length of a vector.
 """
@@ -41,7 +41,7 @@ def arithmetic(mode: Arithmetic) -> Iterator[None]:
 class UpsampleConv(nn.Conv2d):
     """Nearest-neighbour x2, then a 3x3 convolution with padding 1 (zeros, or reflected). (B, C, H, W) -> (B, O, 2H, 2W).
 
-    A reflected row of the doubled image equals its edge row, so reflecting is replicating before the doubling.
+    The reflected row of the doubled image equals its edge row, so reflecting equals replicating before the doubling.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class UpsampleConv(nn.Conv2d):
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
     def _product(self, x: Tensor) -> Tensor:
-        """The transposed convolution as one matrix product: 4x4 taps of every input pixel, which are then added where they overlap."""
+        """The transposed convolution as one matrix product: 4x4 taps per input pixel, which are then added where they overlap."""
         (batch, channels, height, width), outputs = x.shape, self.out_channels
-        with torch.autocast(x.device.type, enabled=False):  # sums of weights in their own precision, as everywhere
+        with torch.autocast(x.device.type, enabled=False):  # weights are summed in their own precision, as everywhere
             fold = torch.kron(self.weight.new_tensor(FOLD), self.weight.new_tensor(FOLD))
             kernel = fold @ self.weight.permute(2, 3, 0, 1).reshape(9, outputs * channels)
         taps = F.linear(x.permute(0, 2, 3, 1).reshape(-1, channels), kernel.view(16 * outputs, channels))
@@ -77,7 +77,7 @@ class UpsampleConv(nn.Conv2d):
 
 
 FOLD = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-"""The three taps along a dimension as the four of a transposed convolution: sums of the taps that meet the same input pixel."""
+"""From three taps along a dimension to the four of the transposed convolution: sums of the taps that read the same input pixel."""
 
 
 def _folded(kernel: Tensor, dim: int) -> Tensor:
@@ -87,14 +87,15 @@ def _folded(kernel: Tensor, dim: int) -> Tensor:
 
 
 def _overlapped(taps: Tensor, dim: int) -> Tensor:
-    """Sizes (N, 2) at `dim` and the next to N + 1: the second of each pair is added to the first of the pair after it."""
+    """Dimensions `dim` and `dim` + 1 of sizes (N, 2) to one of size N + 1: the second of a pair is added to the first of the next."""
     first, second = taps.unbind(dim + 1)
-    after = 2 * (taps.dim() - 2 - dim)  # numbers that F.pad takes for the dimensions behind
+    after = 2 * (taps.dim() - 2 - dim)  # entries of the padding of F.pad for the later dimensions
     return F.pad(first, (*[0] * after, 0, 1)) + F.pad(second, (*[0] * after, 1, 0))
 
 
 class _Border(torch.autograd.Function):
-    """A border of one pixel around (B, C, H, W): the outermost rows and columns, or those `inner` further in. Keeps the layout."""
+    """Adds a border of one pixel to (B, C, H, W), in the same layout: copies of the outermost rows and columns, or of those `inner` pixels
+    further in."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, inner: int) -> Tensor:
@@ -123,8 +124,8 @@ class _Border(torch.autograd.Function):
 
 
 def bordered(x: Tensor, mode: Literal["reflect", "replicate"]) -> Tensor:
-    """A border of one pixel around (B, C, H, W). On a GPU by `_Border`: PyTorch sums the gradient of its own in no fixed order there,
-    and training could not be repeated to the bit."""
+    """(B, C, H, W) -> (B, C, H + 2, W + 2) by reflection or replication. On a GPU by `_Border`: there PyTorch sums the gradient of its own
+    padding in no fixed order, so training could not be repeated bit for bit."""
     if x.device.type == "cpu":
         return F.pad(x, (1, 1, 1, 1), mode=mode)
     out: Tensor = _Border.apply(x, 1 if mode == "reflect" else 0)
@@ -132,27 +133,19 @@ def bordered(x: Tensor, mode: Literal["reflect", "replicate"]) -> Tensor:
 
 
 def folded_product_pays(x: Tensor) -> bool:
-    """Whether `UpsampleConv` on `x` (B, C, H, W) is fastest as a matrix product: on small maps convolutions spend their time on
-    rearranging weights. Forward and backward, channels_last, two cores of an EPYC (AVX2, torch 2.14), milliseconds, plain, folded ->
-    product: B 16, 384 -> 192 channels, 4 px: 34, 38 -> 19; B 16, 1024 -> 512, 4 px: 264, 410 -> 130; B 64: 923, 835 -> 423; B 64,
-    256 -> 128: 55, 36 -> 28; but B 16, 192 -> 96, 8 px: 33, 20 -> 19."""
+    """Whether `UpsampleConv` on `x` (B, C, H, W) is fastest as a matrix product: on a CPU, convolutions of small maps spend most of their
+    time rearranging weights."""
     return x.device.type == "cpu" and x.shape[0] * x.shape[2] * x.shape[3] <= 1024
 
 
 GPU_PIXELS = 4096
-"""From about how many pixels of a batch on the shorter ways pay on a GPU. Forward and backward on an H200, bf16, channels_last, recorded,
-milliseconds, plain -> short (torch 2.11). `UpsampleConv`: B 24, 1024 -> 512 channels, 4 px: 0.15 -> 0.53; 512 -> 256, 8 px:
-0.15 -> 0.19; 128 -> 64, 32 px: 0.32 -> 0.13; 128 -> 64, 64 px: 1.08 -> 0.25; B 64, 256 -> 128, 16 px: 0.48 -> 0.18. `JointConv`, 3x3:
-B 24, 512 + 128 -> 512, 4 px: 0.07 -> 0.15; 16 px: 0.28 -> 0.29, B 64: 0.68 -> 0.51; B 24, 64 + 128 -> 64, 64 px: 0.52 -> 0.25."""
+"""Number of pixels in a batch from which the short forms are faster on a GPU."""
 
 
 def folding_pays(x: Tensor) -> bool:
     """Whether `UpsampleConv` on `x` (B, C, H, W) is faster as a transposed convolution than after doubling.
 
-    On a CPU the folding itself costs about as much as 200 to 300 pixels of the convolution. Forward and backward on one core of an
-    EPYC (AVX-512, torch 2.15), milliseconds, plain -> folded: B 16, 1024 -> 512 channels, 4 px: 308 -> 330, channels_last 332 -> 469;
-    B 64, 256 -> 128, 4 px: 77 -> 33, 60 -> 35; B 16, 512 -> 256, 8 px: 310 -> 164, 275 -> 172; B 16, 128 -> 64, 32 px: 453 -> 151,
-    343 -> 137; B 64, 32 -> 16, 32 px: 202 -> 57, 103 -> 40.
+    On a CPU the folding of the kernel costs about as much as 200 to 300 pixels of the convolution.
     """
     return x.shape[0] * x.shape[2] * x.shape[3] >= (GPU_PIXELS if x.is_cuda else 512)
 
@@ -160,7 +153,7 @@ def folding_pays(x: Tensor) -> bool:
 class JointConv(nn.Conv2d):
     """A convolution (3x3 with padding 1, or 1x1; no bias) of features (B, C, H, W) joined with a vector (B, V) tiled over space.
 
-    `vector_first`: the order of the joined channels, [vector, features] or [features, vector].
+    `vector_first`: the order of the joined channels is [vector, features] instead of [features, vector].
     """
 
     def __init__(self, feature_dim: int, vector_dim: int, out_channels: int, kernel_size: int, vector_first: bool = False) -> None:
@@ -185,7 +178,7 @@ class JointConv(nn.Conv2d):
 
 
 def _taps_inside(height: int, width: int, like: Tensor) -> Tensor:
-    """(H*W, 9), 1 where a tap of a 3x3 kernel with padding 1 centred on the pixel lies inside the map."""
+    """(H*W, 9), 1 where a tap of a 3x3 kernel with padding 1 centered on the pixel lies inside the map."""
 
     def along(size: int) -> Tensor:
         at = torch.arange(size, device=like.device)[:, None] + torch.arange(-1, 2, device=like.device)
@@ -195,10 +188,10 @@ def _taps_inside(height: int, width: int, like: Tensor) -> Tensor:
 
 
 class DeepConv(nn.Conv2d):
-    """A convolution that is one matrix product where the map is small: (B, C, H, W) -> (B, O, H', W').
+    """A convolution that is computed as one matrix product if the map is small: (B, C, H, W) -> (B, O, H', W').
 
-    The last layers of a 256-px discriminator have 100 MB of weights and 4x4 pixels. A convolution rearranges all its weights for
-    every pass, which costs more than the arithmetic; a matrix product reads them as they lie.
+    The last layers of a 256-px discriminator have 100 MB of weights and 4x4 pixels. A convolution rearranges all its weights in
+    every pass, which costs more than the arithmetic; a matrix product reads them in place.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -217,15 +210,13 @@ class DeepConv(nn.Conv2d):
 
 
 def matrix_product_pays(x: Tensor, conv: nn.Conv2d) -> bool:
-    """Whether `DeepConv` on `x` is faster as a matrix product. Forward and backward on one core as above, milliseconds, convolution ->
-    product, batch 4: 1024 -> 2048 channels, 4x4 kernel to 4 px: 629 -> 318; 2048 -> 1024, 3x3 kernel at 4 px: 341 -> 154; 512 -> 1024,
-    4x4 kernel to 8 px: 242 -> 180, but the first without weight gradients 147 -> 126."""
+    """Whether `DeepConv` on `x` (B, C, H, W) is faster as a matrix product: on a CPU, for few pixels and many weights."""
     pixels = x.shape[0] * x.shape[2] * x.shape[3] // conv.stride[0] ** 2
     return x.device.type == "cpu" and pixels <= 128 and conv.weight.numel() >= 2**20
 
 
 class ReflectConv(DeepConv):
-    """A 3x3 convolution without bias whose border of one pixel is reflected; (B, C, H, W) -> (B, O, H / stride, W / stride)."""
+    """A 3x3 convolution without bias and with reflected padding of one pixel; (B, C, H, W) -> (B, O, H / stride, W / stride)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__(in_channels, out_channels, 3, stride, bias=False)

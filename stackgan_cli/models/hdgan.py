@@ -1,13 +1,14 @@
-"""HDGAN: one deep generator with images at several depths, and a discriminator a scale that judges pairs and patches (draft, section 3).
+"""HDGAN: one deep generator that outputs images at several depths, and a discriminator per scale for pairs and patches (draft, section 3).
 
-Names, order and sizes are those of the released code, whose one discriminator network is here one a scale, each holding the published
-names of its scale. What the draft says otherwise is the `paper` variant: local maps of 1, 3, 5, 5 at 64, 128, 256, 512 px (released: 1, 1,
-5), reflected borders in the discriminators too, three residual blocks before 512 px (released: two). The draft's generator of six
-residual blocks and five stretching layers would end at 128 px; this is the released one, of seven and six doublings.
+Names, order and sizes are those of the released code, whose single discriminator network is split here into one per scale, with the
+published names of its scale. Where the draft differs, the `paper` variant follows it (sections 3.4 and 3.5): local maps of side 1, 3, 5, 5
+at 64, 128, 256, 512 px (released: 1, 1, 5), reflected padding in the discriminators too, three residual blocks before 512 px (released:
+two). The draft's generator of six residual blocks and five stretching layers would end at 128 px; this one has the seven residual blocks
+and six doublings of the released code.
 
-The released 512-px training cannot run (it re-initialises the generator it has loaded, and has no 512-px discriminator). Stage-II here
-is what the draft describes: a frozen generator, residual blocks on its last features, one doubling, a reconstruction loss, and a
-discriminator of the 256-px form with one more layer. The frozen generator stays in evaluation mode, so that not a bit of it changes.
+The released 512-px training cannot run (it re-initializes the generator that it has loaded, and has no 512-px discriminator). Stage-II
+here is what section 3.5 describes: a frozen generator, residual blocks on its last features, one doubling, a reconstruction loss, and a
+discriminator like that of 256 px with one more layer. The frozen generator stays in evaluation mode, so none of it changes.
 
 Shape letters: `B` batch, `S` side, `T` text embedding, `V` conditioning vector, `Z` noise, `C` channels, `R` side of the local map.
 """
@@ -28,7 +29,7 @@ from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput,
 
 
 class ResidualBlock(nn.Module):
-    """x + block(x), two 3x3 convolutions with reflected borders, nothing after the sum; (B, C, S, S) -> the same."""
+    """x + block(x): two 3x3 convolutions with reflected padding, nothing after the sum; (B, C, S, S) -> the same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class ResidualBlock(nn.Module):
 
 
 def stretch(channels: int, out_channels: int) -> nn.Sequential:
-    """Nearest x2, 3x3 convolution with reflected border, BatchNorm, ReLU: the published up-sampling and the layer after it."""
+    """Nearest x2, 3x3 convolution with reflected padding, BatchNorm, ReLU: the published up-sampling and the layer after it."""
     return numbered(1, UpsampleConv(channels, out_channels, "reflect"), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
@@ -51,7 +52,7 @@ def to_image(channels: int) -> nn.Sequential:
 
 
 class VectorToMap(nn.Module):
-    """(B, N) -> (B, C, 4, 4), a fully connected layer and BatchNorm without activation."""
+    """(B, N) -> (B, C, 4, 4): a fully connected layer and BatchNorm without activation."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class VectorToMap(nn.Module):
 
 
 class HierarchicalGenerator(ConditionalGenerator):
-    """Text and noise -> images of the supervised scales. Noise: `z` (B, Z), `eps` (B, V)."""
+    """Text and noise -> an image per supervised scale. Noise: `z` (B, Z), `eps` (B, V)."""
 
     def __init__(self, config: HDGAN) -> None:
         super().__init__()
@@ -79,7 +80,7 @@ class HierarchicalGenerator(ConditionalGenerator):
         self.scale_4 = nn.Sequential(*residuals(channels))
         self.sides = tuple(2**i for i in range(3, int(log2(config.resolution)) + 1))
         for side in self.sides:
-            if side in (16, 64):  # the published generator doubles here without a convolution
+            if side in (16, 64):  # the published generator doubles without a convolution here
                 self.add_module(f"scale_{side}", nn.Sequential(nn.Upsample(scale_factor=2), *residuals(channels)))
             else:
                 self.add_module(f"scale_{side}", numbered(1, stretch(channels, channels // 2), *residuals(channels // 2)))
@@ -93,7 +94,7 @@ class HierarchicalGenerator(ConditionalGenerator):
         return {"z": (batch, self.z_dim), "eps": (batch, self.condEmbedding.condition_dim)}
 
     def with_features(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> tuple[GeneratorOutput, Tensor]:
-        """The images, and the last hidden map (B, C, S, S)."""
+        """The output, and the last hidden map (B, C, S, S)."""
         assert text is not None
         c, mu, logvar = self.condEmbedding(text, noise.get("eps"))
         h = self.vec_to_tensor(torch.cat([c, noise["z"]], 1)).contiguous(memory_format=memory_format_of(self.scale_4))
@@ -113,7 +114,7 @@ class HierarchicalGenerator(ConditionalGenerator):
 
 
 class ContinuedGenerator(ConditionalGenerator):
-    """A frozen generator, and from its last hidden map an image of twice its side."""
+    """A frozen generator, and layers from its last hidden map to an image with twice its side. Noise: as the frozen generator."""
 
     def __init__(self, config: HDGAN) -> None:
         super().__init__()
@@ -126,7 +127,7 @@ class ContinuedGenerator(ConditionalGenerator):
         layers = [(str(i), block) for i, block in enumerate(blocks)] + [(str(len(blocks) + 1), stretch(channels, channels // 2))]
         self.new = (f"scale_{self.side}", f"tensor_to_img_{self.side}")
         scale = nn.Sequential()
-        for name, layer in layers:  # the published up-sampling has an index of its own before the last layer
+        for name, layer in layers:  # the published up-sampling has its own index before the last layer
             scale.add_module(name, layer)
         for name, module in zip(self.new, (scale, to_image(channels // 2)), strict=True):
             init_weights(module)
@@ -139,7 +140,7 @@ class ContinuedGenerator(ConditionalGenerator):
         return frozen
 
     def train(self, mode: bool = True) -> ContinuedGenerator:
-        """The frozen generator stays in evaluation mode whatever `mode` says."""
+        """Set the mode of the new layers; the frozen generator always stays in evaluation mode."""
         super().train(mode)
         self.earlier_stage.eval()
         return self
@@ -162,7 +163,7 @@ class ContinuedGenerator(ConditionalGenerator):
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, S, S) -> the code (B, C, 4, 4) at 64 and 128 px, (B, C, 8, 8) above."""
+    """Images (B, 3, S, S) in [-1, 1] -> the image code, (B, C, 4, 4) at 64 and 128 px, (B, C, 8, 8) above."""
 
     def __init__(self, side: int, width: int, channels: int, reflect: bool) -> None:
         super().__init__()
@@ -186,13 +187,13 @@ class Encoder(nn.Module):
 
 
 def shrink(channels: int, out_channels: int) -> nn.Sequential:
-    """(B, C, 8, 8) -> (B, O, 4, 4) by a 5x5 convolution without border."""
+    """(B, C, 8, 8) -> (B, O, 4, 4): a 5x5 convolution without padding, BatchNorm, LeakyReLU."""
     conv = DeepConv(channels, out_channels, 5, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.LeakyReLU(LEAK, inplace=True))
 
 
 class PairHead(nn.Module):
-    """The code (B, C, 4, 4) and a text code (B, V) -> logits (B,)."""
+    """The image code (B, C, 4, 4) and a text code (B, V) -> logits (B,) that they belong together."""
 
     def __init__(self, channels: int, condition_dim: int) -> None:
         super().__init__()
@@ -206,7 +207,7 @@ class PairHead(nn.Module):
 
 
 class Discriminator(PairDiscriminator):
-    """Images of one side, judged with the text embedding (B, T) as a whole and alone by patches (B, R, R)."""
+    """Images of one side -> logits (B,) of images with text embeddings (B, T), and logits (B, R, R) of image patches."""
 
     def __init__(self, config: HDGAN, side: int) -> None:
         super().__init__()
@@ -243,7 +244,7 @@ class Discriminator(PairDiscriminator):
 
 
 def build_networks(config: HDGAN) -> dict[str, nn.Module]:
-    """`generator` (a Stage-II generator contains its Stage-I), and a `discriminatorSIDE` for each of `config.judges`."""
+    """`generator` (a Stage-II generator contains its Stage-I), and a `discriminatorSIDE` for each item of `config.judges`."""
     networks: dict[str, nn.Module] = {"generator": HierarchicalGenerator(config) if config.stage == 1 else ContinuedGenerator(config)}
     for name, index in config.judges.items():
         networks[f"discriminator{name}"] = Discriminator(config, config.sides[index])

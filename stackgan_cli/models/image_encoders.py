@@ -1,10 +1,10 @@
-"""The image side that char-CNN-RNN is trained against: images to vectors of the text's width.
+"""The image encoders that char-CNN-RNN is trained with: images to vectors of the size of the text embedding.
 
-Reed et al. used fixed 1024-d features of a batch-normalised GoogLeNet at ten views an image, made by code that was never released. Here:
-`SmallCNN`, trained together with the text encoder; `FrozenGoogLeNet`, torchvision's network with weights from a file; `StoredFeatures`,
-vectors that were made elsewhere.
+Reed et al. used fixed 1024-d features of a batch-normalized GoogLeNet with ten views per image, made by code that was never released.
+Here: `SmallCNN`, trained together with the text encoder; `FrozenGoogLeNet`, torchvision's network with weights from a file;
+`StoredFeatures`, vectors computed elsewhere.
 
-Shapes: B batch, S side of an image, T text vector, D feature, N images of the dataset, V views of an image.
+Shapes: B batch, S side of an image, T text embedding, D feature, N images of the dataset, V views of an image.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 
 class SmallCNN(nn.Module):
-    """Strided 3x3 convolutions with BatchNorm down to 8 px, the mean and the maximum over places, and a linear map. Cheap on a CPU.
+    """Strided 3x3 convolutions with BatchNorm down to 8 px, mean and maximum pooling, and a linear map. Cheap on a CPU.
 
-    The mean sees what fills the picture, the maximum what is small, like a beak. The pooled units are normalised once more: their means
-    hardly differ from picture to picture, and learning starts several times sooner when those differences have unit variance.
-    `scale` multiplies the vectors.
+    The mean reflects what fills the image, the maximum what is small, like a beak. The pooled units are normalized once more: they
+    differ little from image to image, and training makes progress several times sooner if those differences have unit variance.
+    The vectors are multiplied by `scale`.
     """
 
     def __init__(self, resolution: int = 64, width: int = 32, text_dim: int = 1024, scale: float = 1.0) -> None:
@@ -37,7 +37,7 @@ class SmallCNN(nn.Module):
         self.project = nn.Linear(self.num_features, text_dim)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) in [-1, 1] to the pooled, normalised units (B, D)."""
+        """(B, 3, S, S) in [-1, 1] to the pooled, normalized units (B, D)."""
         places = self.body(images)
         pooled: Tensor = self.norm(torch.cat([places.mean((2, 3)), places.amax((2, 3))], 1))
         return pooled
@@ -49,17 +49,17 @@ class SmallCNN(nn.Module):
 
 
 class FrozenGoogLeNet(nn.Module):
-    """torchvision's googlenet up to its 1024 pooled units, fixed: never in train mode, no gradients.
+    """torchvision's GoogLeNet up to its 1024 pooled units, frozen: never in training mode, no gradients.
 
-    torchvision's published weights expect images in [-1, 1] (its `transform_input` brings ImageNet-normalised ones back there), so ours
-    go in as they are, enlarged to 224 px.
+    torchvision's published weights expect images in [-1, 1] (its `transform_input` converts ImageNet-normalized images back to that
+    range), so images are only resized to 224 px.
     """
 
     DIM = 1024
 
     def __init__(self) -> None:
         super().__init__()
-        from torchvision.models import GoogLeNet  # a second to import, and seldom needed
+        from torchvision.models import GoogLeNet  # takes a second to import, and is rarely needed
 
         self.network = GoogLeNet(aux_logits=False, transform_input=False, init_weights=False)
         self.network.fc = nn.Identity()
@@ -68,7 +68,7 @@ class FrozenGoogLeNet(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> FrozenGoogLeNet:
-        """Stays in eval mode whatever `mode` says: its BatchNorm statistics are part of the weights."""
+        """Stays in evaluation mode regardless of `mode`: its BatchNorm statistics are part of the weights."""
         super().train(False)
         return self
 
@@ -91,5 +91,5 @@ class StoredFeatures(nn.Module):
         self.register_buffer("features", torch.from_numpy(np.ascontiguousarray(features, np.float32)), persistent=False)
 
     def forward(self, rows: Tensor, views: Tensor | None = None) -> Tensor:
-        """Rows (B,) and views (B,) to (B, D); the first view without `views`, as in the published evaluation."""
+        """Rows (B,) and views (B,) to (B, D); without `views` the first view, as in the published evaluation."""
         return self.features[rows, 0 if views is None else views]

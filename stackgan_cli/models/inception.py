@@ -1,13 +1,13 @@
-"""Inception-v3 (Szegedy et al., arXiv 1512.00567) as the published image metrics use it: one network for its three families of weights.
+"""Inception-v3 (Szegedy et al., arXiv 1512.00567) as used by the published image metrics: one network for three families of weights.
 
 | weights | 3x3 average pools | pool of the last block | classes |
 |---|---|---|---|
-| `tf-inception-2015`: TensorFlow's graph of 2015-12-05, which FID and IS are defined on | leave the padding out | maximum | 1008 |
-| `torchvision-inception`: TF-slim of 2016, ported by torchvision | count the padding | average | 1000 |
-| fine-tuned from TF-slim (StackGAN's inception score) | count the padding | average | any |
+| `tf-inception-2015`: TensorFlow's graph of 2015-12-05, which defines FID and IS | exclude the padding | maximum | 1008 |
+| `torchvision-inception`: TF-slim of 2016, ported by torchvision | include the padding | average | 1000 |
+| fine-tuned from TF-slim (StackGAN's inception score) | include the padding | average | any |
 
-Names and shapes of the parameters are those of the published state dicts. The auxiliary head, which is for training alone, is left out,
-and so is the way from an image of any size and range to the input: that belongs to whoever knows the weights (interop/extractors.py).
+Names and shapes of the parameters are those of the published state dicts. The auxiliary head, which is used only in training, is left
+out. Resizing and scaling of images depend on the weights and are done by the extractors (encoders/extractor.py).
 
 Shapes: N batch, C channels, H W space, K classes.
 """
@@ -21,11 +21,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 FEATURE_DIM = 2048
 MIN_SIDE = 75
-"""The smallest image that leaves a pixel at the end."""
+"""Side of the smallest image that leaves at least one pixel in the last map."""
 
 Kernel = int | tuple[int, int]
 Step = tuple[tuple[str, int, Kernel], ...]
-"""Layers (name, units, kernel) that read the same input and are concatenated; nearly always one."""
+"""Layers (name, units, kernel) that read the same input and whose outputs are concatenated; usually just one."""
 
 
 class Conv(nn.Module):
@@ -40,16 +40,16 @@ class Conv(nn.Module):
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
     def fuse(self) -> None:
-        """Fold the normalisation into the convolution; right in eval mode only."""
+        """Fold the normalization into the convolution; valid in evaluation mode only."""
         assert isinstance(self.bn, nn.BatchNorm2d)
         self.conv, self.bn = fuse_conv_bn_eval(self.conv, self.bn), nn.Identity()
 
 
 class Block(nn.Module):
-    """Branches side by side, concatenated over channels, and a pooling branch last.
+    """Parallel branches, concatenated over channels, with a pooling branch last.
 
-    A branch is a chain of steps; with stride 1 every layer keeps the size. With `stride` 2, the last layer of each branch and the
-    maximum pool halve it without padding, and nothing is learned after the pool.
+    A branch is a chain of steps. With `stride` 1 every layer keeps the size. With `stride` 2 the last layer of each branch and the
+    maximum pooling halve it without padding, and the pooling branch has no parameters.
     """
 
     def __init__(self, inputs: int, branches: tuple[tuple[Step, ...], ...], pool: str, pool_units: int = 0, stride: int = 1) -> None:
@@ -94,7 +94,7 @@ def _same(kernel: Kernel) -> Kernel:
 
 
 def _chain(*layers: tuple[str, int, Kernel] | Step) -> tuple[Step, ...]:
-    """A branch; a layer by itself is a step of one."""
+    """A branch; a single layer is a step by itself."""
     return tuple((layer,) if isinstance(layer[0], str) else layer for layer in layers)
 
 
@@ -153,7 +153,7 @@ def _block_e(inputs: int, pool: str) -> Block:
 
 
 class InceptionV3(nn.Module):
-    """`avg_include_pad`: whether the 3x3 average pools count the zeros of their padding. `last_pool`: "avg" or "max" in Mixed_7c."""
+    """`avg_include_pad`: whether the 3x3 average poolings include the zeros of their padding. `last_pool`: "avg" or "max" in Mixed_7c."""
 
     def __init__(self, num_classes: int = 1000, *, avg_include_pad: bool = True, last_pool: str = "avg") -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class InceptionV3(nn.Module):
         self.fc = nn.Linear(FEATURE_DIM, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) in [-1, 1], at least 75 px a side, to the pooled units (N, 2048)."""
+        """(N, 3, H, W) in [-1, 1], at least 75 px per side, to the pooled units (N, 2048)."""
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(images)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, 2))))
@@ -195,7 +195,7 @@ class InceptionV3(nn.Module):
         return features, self.logits(features, biased=biased)
 
     def fuse(self) -> InceptionV3:
-        """Fold all normalisations into their convolutions, which is faster and equal up to rounding; for eval mode alone."""
+        """Fold all normalizations into their convolutions, which is faster and equal up to rounding; valid in evaluation mode only."""
         for module in list(self.modules()):
             if isinstance(module, Conv):
                 module.fuse()

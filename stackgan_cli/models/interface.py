@@ -1,6 +1,7 @@
-"""What networks look like from outside, so that training, sampling and measuring need no branch per architecture.
+"""The interfaces of the networks, so that training, sampling and evaluation need no code per architecture.
 
-Shape letters: `B` batch, `T` text embedding, `Z` noise, `S` side of an image.
+Shape letters: `B` batch, `T` text embedding, `V` conditioning vector, `S` side of an image, `R` side of a map of logits, `F` features.
+Images are float tensors (B, 3, S, S) in [-1, 1] everywhere.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 
 @dataclass
 class GeneratorOutput:
-    """Images (B, 3, S, S) in [-1, 1], one a branch or stage, the finest last, and the Gaussian of conditioning augmentation.
+    """Images (B, 3, S, S) in [-1, 1], one per branch or stage and the finest last, and the Gaussian of conditioning augmentation.
 
-    `mu` and `c` (B, C), the mean and the sample, are what discriminators may be shown; None in an unconditional model.
-    `logvar` (B, C) is None where nothing is sampled or the Gaussian is frozen, and then there is no KL term.
+    `mu` and `c` (B, V), the mean and the sample, are possible conditions of discriminators; None in an unconditional model.
+    `logvar` (B, V), the log-variance, is None if nothing is sampled or the Gaussian is frozen; then there is no KL term.
     """
 
     images: tuple[Tensor, ...]
@@ -28,30 +29,39 @@ class GeneratorOutput:
 
     @property
     def by_side(self) -> dict[int, Tensor]:
-        """The images by side length; of several of one side the last."""
+        """The images by side in pixels; if several have the same side, the last of them."""
         return {images.shape[-1]: images for images in self.images}
 
 
 class NoiseSource(Protocol):
-    """Where noise comes from (runtime.Noise)."""
+    """Where noise comes from (runtime.Noise): float32 tensors (batch, *rest) on the source's device."""
 
-    def normal(self, batch: int, *rest: int) -> Tensor: ...
-    def truncated_normal(self, batch: int, *rest: int) -> Tensor: ...
-    def uniform(self, batch: int, *rest: int) -> Tensor: ...
+    def normal(self, batch: int, *rest: int) -> Tensor:
+        """Standard normal."""
+        ...
+
+    def truncated_normal(self, batch: int, *rest: int) -> Tensor:
+        """Standard normal restricted to (-2, 2)."""
+        ...
+
+    def uniform(self, batch: int, *rest: int) -> Tensor:
+        """Uniform in [0, 1)."""
+        ...
 
 
 class Generator(nn.Module, ABC):
-    """Base of the generators. `z` is the noise proper; every other named input is the noise of conditioning augmentation."""
+    """Base of the generators. Noise inputs are named: those that begin with `z` are the noise itself, those that begin with `eps` the
+    noise of conditioning augmentation."""
 
     truncated: frozenset[str] = frozenset()
-    """Noise inputs that are drawn from the normal distribution restricted to (-2, 2)."""
+    """Names of the noise inputs that are sampled from the normal distribution restricted to (-2, 2)."""
 
     @abstractmethod
     def noise_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the noise inputs for `batch` images."""
+        """Names and shapes of the noise inputs for `batch` images, in the order in which they are sampled."""
 
     def draw_noise(self, batch: int, source: NoiseSource) -> dict[str, Tensor]:
-        """All noise inputs of `batch` images from `source`, in the order of `noise_shapes`."""
+        """All noise inputs of `batch` images, sampled from `source` in the order of `noise_shapes`."""
         return {
             name: source.truncated_normal(*shape) if name in self.truncated else source.normal(*shape)
             for name, shape in self.noise_shapes(batch).items()
@@ -59,18 +69,18 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> GeneratorOutput:
-        """`text` (B, T), or class labels (B,) int64, or None for an unconditional model.
+        """`text` (B, T), or class labels (B,) int64, or None for an unconditional model; `noise` as `noise_shapes` describes it.
 
-        A noise input of conditioning augmentation that is missing means the mean.
+        If the noise of conditioning augmentation is missing, the mean is used.
         """
 
     def trained_modules(self) -> tuple[nn.Module, ...]:
-        """The parts that training moves (all but frozen earlier stages)."""
+        """The modules whose parameters are trained (all except a frozen earlier stage)."""
         return (self,)
 
     @property
     def earlier_stage(self) -> nn.Module | None:
-        """The frozen generator of the stage before, which takes its weights from a run of its own."""
+        """The frozen generator of the previous stage, whose weights come from another run; None if there is none."""
         return None
 
 
@@ -79,37 +89,40 @@ class ConditionalGenerator(Generator):
 
     @abstractmethod
     def condition(self, text: Tensor) -> Tensor:
-        """The mean (B, C) of the conditioning Gaussian: what a discriminator conditioned on the mean is shown for `text`."""
+        """The mean (B, V) of the conditioning Gaussian for `text` (B, T) or class labels (B,)."""
 
 
 class ImageDiscriminator(nn.Module, ABC):
-    """Base of the discriminators, which judge images of one resolution."""
+    """Base of the discriminators of images of one resolution."""
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [-1, 1] -> the trunk's map, which all heads share."""
+        """Images (B, 3, S, S) in [-1, 1] -> the feature map of the trunk, which all heads share."""
 
     @abstractmethod
     def unconditional_logits(self, features: Tensor) -> Tensor | None:
-        """Logits of the images alone, (B,) or (B, R, R) for R x R patches; None where a discriminator of pairs has no such head."""
+        """Logits that the images are real, (B,) or (B, R, R) for R x R patches; None if a discriminator of pairs has no such head."""
 
 
 class PairDiscriminator(ImageDiscriminator):
-    """Base of the discriminators that can also judge an image together with what it should show."""
+    """Base of the discriminators that can also tell whether an image and a condition belong together."""
 
     @abstractmethod
     def condition_logits(self, features: Tensor, condition: Tensor) -> Tensor:
-        """Logits (B,) that image and condition belong together. What `condition` is (mean, sample or text) depends on the model."""
+        """Logits (B,) that image and condition belong together.
+
+        `condition` is the mean or a sample (B, V) of the conditioning Gaussian, or the text embedding (B, T), depending on the model.
+        """
 
 
 class ImageExtractor(nn.Module, ABC):
-    """Base of the networks that describe images by features."""
+    """Base of the networks that compute features of images."""
 
     @property
     @abstractmethod
     def num_features(self) -> int:
-        """Numbers an image, F."""
+        """Number of features per image, F."""
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [-1, 1] of any side to (B, F)."""
+        """Images (B, 3, S, S) in [-1, 1] of any side to features (B, F)."""

@@ -1,19 +1,20 @@
-"""SGAN: a stack of generators that inverts an encoder, and a discriminator for every representation (Huang et al., poster; sizes of the
-released code, from which the tables below are).
+"""SGAN: a stack of generators that inverts an encoder, and a discriminator for every representation (Huang et al., poster; sizes in the
+table are those of the released code).
 
-Generator i makes a representation of the encoder from the one above it and noise z_i of its own; the top one starts from the label, the
-lowest (0) makes the image. Transposed convolutions mirror the encoder's layers: of stride 2 for a pooling, 'valid' for a convolution.
+Generator i generates a representation of the encoder from the one above it and its own noise z_i; the top one starts from the label, and
+the lowest (0) generates the image. Transposed convolutions mirror the layers of the encoder: stride 2 for a pooling, 'valid' for a
+convolution.
 
 | | `mnist` | `cifar10` |
 |---|---|---|
-| label to fc3 | [z, y] 512 512 256 | z 256, y 512, both 512 512 256 |
+| label to fc3 | [z, y] 512 512 256 | z 256, y 512, joined 512 512 256 |
 | noise of the image | 128 | 128 128 |
 | fc3 to image | [h, z] 128@4 128@8 64@12 64@24 1@28 | 256@5 256@10 128@14 128@28 3@32 |
 | discriminator of fc3 | 256 256 | noise 0.2, 512 512 |
-| discriminator of the image | 5x5 of stride 2: 32 64 128, fc 256 | noise 0.05, 3x3: 96 96 192 192 192, 1x1 192; dropout 0.1 |
+| discriminator of the image | 5x5 with stride 2: 32 64 128, fc 256 | noise 0.05, 3x3: 96 96 192 192 192, 1x1 192; dropout 0.1 |
 
-Hidden layers of generators are batch-normalised and rectified, those of discriminators leaky. The lowest
-representations (pool1, pool2) have no published stack: their networks continue the pattern.
+Hidden layers of generators have BatchNorm and ReLU, those of discriminators LeakyReLU. No stack with the lower representations (pool1,
+pool2) was published: their networks follow the same pattern.
 
 Shape letters: `B` batch, `K` classes, `Z` noise, `S` side of the image, `H` a representation: (B, 256) for fc3, (B, C, s, s) for maps.
 """
@@ -34,22 +35,22 @@ from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput,
 from stackgan_cli.models.sgan_encoder import SGANEncoder
 
 NOISE_DIM = 128
-"""Width that the noise of a map or image is brought to."""
+"""Width to which the noise of a map or image is projected."""
 EPS = 1e-6
-"""Of batch normalisation."""
+"""Epsilon of batch normalization."""
 MAPS = ("pool2", "pool1", "image")
-"""Representations with a side, small to large; two transposed convolutions lie between neighbours."""
+"""Representations that are maps, small to large; two transposed convolutions lie between one and the next."""
 
 
 def encoder_of(networks: Mapping[str, nn.Module]) -> SGANEncoder:
-    """The layers of the encoder among the networks of a model."""
+    """The encoder among the networks of a model."""
     encoder = networks["encoder"].get_submodule("network")
     assert isinstance(encoder, SGANEncoder)
     return encoder
 
 
 def dense(inputs: int, outputs: int) -> nn.Sequential:
-    """Fully connected, normalised (which has the bias), rectified."""
+    """Fully connected layer, BatchNorm (which has the bias), ReLU."""
     return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs, eps=EPS), nn.ReLU(inplace=True))
 
 
@@ -58,7 +59,7 @@ def normed(layer: nn.Module, channels: int) -> nn.Sequential:
 
 
 class VectorGenerator(nn.Module):
-    """Label, one-hot (B, K), and noise (B, Z) -> a vector like the encoder's, not negative."""
+    """One-hot label (B, K) and noise (B, Z) -> a vector like that of the encoder, nonnegative."""
 
     def __init__(self, config: SGAN, z_dim: int, outputs: int) -> None:
         super().__init__()
@@ -76,10 +77,10 @@ class VectorGenerator(nn.Module):
 
 
 class MapGenerator(nn.Module):
-    """A representation, or a one-hot label, and noise (B, Z) -> a lower representation that has a side: a map, or pixels in [0, 1]."""
+    """A representation, or a one-hot label, and noise (B, Z) -> a lower representation: a map, or an image with pixels in [0, 1]."""
 
     def __init__(self, config: SGAN, z_dim: int, upper: tuple[int, ...], lower: tuple[int, ...], path: tuple[str, ...], base: int) -> None:
-        """`upper`, `lower`: shapes without batch; `path` from the first map to `lower`; `base`: side of the first map."""
+        """`upper`, `lower`: shapes without batch; `path`: the maps from the first one to `lower`; `base`: side of the first map."""
         super().__init__()
         gf = config.gf_dim
         second = [dense(NOISE_DIM, NOISE_DIM)] if config.networks == "cifar10" else []
@@ -116,7 +117,7 @@ class MapGenerator(nn.Module):
 class StackGenerator(ConditionalGenerator):
     """Labels (B,), or weights of labels (B, K), and noise z_n (B, Z), ..., z_0 -> images (B, 3, S, S) in [-1, 1].
 
-    Noise is uniform in [0, 1).
+    The noise is uniform in [0, 1).
     """
 
     def __init__(self, config: SGAN, encoder: SGANEncoder) -> None:
@@ -139,12 +140,12 @@ class StackGenerator(ConditionalGenerator):
         return {name: source.uniform(*shape) for name, shape in self.noise_shapes(batch).items()}
 
     def level(self, i: int, above: Tensor, z: Tensor) -> Tensor:
-        """What generator `i` makes of the representation above it: the next one, or for level 0 images (B, 3, S, S) in [-1, 1]."""
+        """Apply generator `i` to the representation above it: gives the next lower one, or for level 0 images (B, 3, S, S) in [-1, 1]."""
         made: Tensor = self.get_submodule(f"level{i}")(above, z)
         return made if i else made.mul(2).sub(1).expand(-1, 3, -1, -1)
 
     def condition(self, text: Tensor) -> Tensor:
-        """Labels (B,) -> one-hot (B, K); unlike `one_hot` of the library without a look at the values."""
+        """Labels (B,) -> one-hot (B, K), without a device sync, unlike `torch.nn.functional.one_hot`."""
         return (text[:, None] == torch.arange(self.num_classes, device=text.device)).float()
 
     def forward(self, text: Tensor | None, noise: Mapping[str, Tensor]) -> GeneratorOutput:
@@ -156,7 +157,7 @@ class StackGenerator(ConditionalGenerator):
 
 
 class GaussianNoise(nn.Module):
-    """Adds noise in training. With `joint_only`, in joint training alone."""
+    """Adds Gaussian noise in training; with `joint_only`, in joint training only."""
 
     def __init__(self, sigma: float, joint_only: bool = False) -> None:
         super().__init__()
@@ -167,16 +168,16 @@ class GaussianNoise(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout of 0.1, in joint training of 0.3."""
+    """Dropout with probability 0.1, in joint training 0.3."""
 
     def forward(self, h: Tensor, joint: bool) -> Tensor:
         return nn.functional.dropout(h, 0.3 if joint else 0.1, self.training)
 
 
 class Discriminator(nn.Module):
-    """A representation H -> logits, and its guess (B, Z) of the noise: the head Q of the entropy loss, which shares the trunk.
+    """A representation H -> logits, and an estimate (B, Z) of the noise: the head Q of the entropy loss, which shares the trunk.
 
-    Logits are (B, 1), real or not, or (B, K), whose log-sum-exp says that.
+    Logits are (B, 1) for real, or (B, K) per class, whose log-sum-exp is the logit for real.
     """
 
     def __init__(self, trunk: list[nn.Module], features: int, logits: int, guess: nn.Module, pooled: bool = False) -> None:
@@ -191,7 +192,7 @@ class Discriminator(nn.Module):
 
 
 def build_discriminator(config: SGAN, level: str, shape: tuple[int, ...], z_dim: int) -> Discriminator:
-    """The discriminator of a representation of `shape`."""
+    """The discriminator of the representation `level` with `shape`."""
     leaky, cifar, df = nn.LeakyReLU(LEAK, inplace=True), config.networks == "cifar10", config.df_dim
     logits = 1 if config.critic == "binary" else config.num_classes
 
@@ -228,7 +229,7 @@ def build_discriminator(config: SGAN, level: str, shape: tuple[int, ...], z_dim:
     return Discriminator(layers, 8 * df, logits, guess(8 * df))
 
 
-def initialise(module: nn.Module, how: str) -> None:
+def initialize(module: nn.Module, how: str) -> None:
     """Weights from N(0, 0.02) or Glorot's uniform distribution, biases 0."""
     for child in module.modules():
         if isinstance(child, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
@@ -241,7 +242,7 @@ def initialise(module: nn.Module, how: str) -> None:
 
 
 def build_networks(config: SGAN) -> dict[str, nn.Module]:
-    """`generator`, `discriminatorI` for each level (0 is the image's), and the frozen `encoder`."""
+    """`generator`, a `discriminatorI` for each level (level 0 is the image), and the frozen `encoder`."""
     networks: dict[str, nn.Module] = {"encoder": build_classifier(config.inverted).requires_grad_(False)}
     encoder = encoder_of(networks)
     generator = StackGenerator(config, encoder)
@@ -250,5 +251,5 @@ def build_networks(config: SGAN) -> dict[str, nn.Module]:
         networks[f"discriminator{i}"] = build_discriminator(config, level, encoder.shape(level), generator.z_dims[i])
     for name, network in networks.items():
         if name != "encoder":
-            initialise(network, config.initial)
+            initialize(network, config.initial)
     return networks

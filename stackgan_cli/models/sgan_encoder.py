@@ -3,13 +3,13 @@
 | | MNIST | CIFAR-10, SVHN |
 |---|---|---|
 | image | 1 x 28 x 28 in [0, 1] | 3 x 32 x 32 in [0, 1], minus the mean image of the training set (CIFAR-10) |
-| conv1, pool1 | 5x5 without padding, 32, ReLU; maximum of 2x2: 32 x 12 x 12 | 64 x 14 x 14 |
+| conv1, pool1 | 5x5 without padding, 32 channels, ReLU; 2x2 maximum: 32 x 12 x 12 | 64 x 14 x 14 |
 | conv2, pool2 | the same: 32 x 4 x 4 | 128 x 5 x 5 |
 | fc3 | 256, ReLU | 256, ReLU |
 | fc4 | 10 logits | 10 logits |
 
-No normalisation and no dropout. How it was trained is not published; ours is trained like any classifier (classifier.py). Its layers can
-be run from any representation to any one above it, which is what a stack of generators is judged by.
+No normalization and no dropout. How it was trained is not published; ours is trained like any classifier (classifier.py). Its layers can
+be run from any representation to any representation above it, as the conditional loss of a stack of generators needs.
 
 Shape letters: `B` batch, `C` channels, `S` side of an image, `K` classes.
 """
@@ -26,13 +26,13 @@ KERNEL = 5
 
 
 class SGANEncoder(nn.Module):
-    """Images through `LEVELS`, each of which can be entered and left by itself."""
+    """Images through `LEVELS`; a forward pass can start and end at any of them."""
 
     LEVELS = ("image", "pool1", "pool2", "fc3", "fc4")
     """Its representations, bottom to top."""
 
     mean: Tensor | None
-    """(C, S, S) in [0, 1]: what is taken off images, None when they go in as they are."""
+    """(C, S, S) in [0, 1]: the mean image, which is subtracted from every image; None: nothing is subtracted."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class SGANEncoder(nn.Module):
         channels: int = 1,
         conv_dims: tuple[int, int] = (32, 32),
         hidden_dim: int = 256,
-        centred: bool = False,
+        centered: bool = False,
     ) -> None:
-        """`side` is a multiple of 4, of 16 at least."""
+        """`side` is a multiple of 4 and at least 16."""
         super().__init__()
         middle = (side - KERNEL + 1) // 2
         top = (middle - KERNEL + 1) // 2
@@ -58,7 +58,7 @@ class SGANEncoder(nn.Module):
         self.conv2 = nn.Conv2d(conv_dims[0], conv_dims[1], KERNEL)
         self.fc3 = nn.Linear(conv_dims[1] * top * top, hidden_dim)
         self.fc4 = nn.Linear(hidden_dim, num_classes)
-        self.register_buffer("mean", torch.zeros(channels, side, side) if centred else None)
+        self.register_buffer("mean", torch.zeros(channels, side, side) if centered else None)
 
     @property
     def num_features(self) -> int:
@@ -70,14 +70,14 @@ class SGANEncoder(nn.Module):
         return self._shapes[level]
 
     def native(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) in [-1, 1] to what the encoder looks at, the level `image`: (B, C, S, S), the mean of the colours when C is 1."""
+        """(B, 3, S, S) in [-1, 1] to the input of the encoder, the level `image`: (B, C, S, S), the mean over colors if C is 1."""
         if self.conv1.in_channels == 1:
             images = images.mean(1, keepdim=True)
         pixels = images.add(1).div(2)
         return pixels if self.mean is None else pixels - self.mean
 
     def between(self, h: Tensor, lower: str, upper: str) -> Tensor:
-        """The representation `upper` of what has the representation `lower` h, (B, *shape(lower)); `fc4` are logits (B, K)."""
+        """From the representation `lower`, h of shape (B, *shape(lower)), to the representation `upper`; `fc4` is logits (B, K)."""
         for level in self.LEVELS[self.LEVELS.index(lower) + 1 : self.LEVELS.index(upper) + 1]:
             h = self._layer(level, h)
         return h
@@ -94,12 +94,12 @@ class SGANEncoder(nn.Module):
                 return self.fc4(below)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) in [-1, 1] to fc3, (B, num_features), not negative."""
+        """(B, 3, S, S) in [-1, 1] to fc3, (B, num_features), nonnegative."""
         return self.between(self.native(images), "image", "fc3")
 
     @torch.no_grad()
-    def centre_on(self, batches: Iterable[Tensor]) -> None:
-        """Take the mean of these images, batches (B, 3, S, S) in [-1, 1], off all images from now on; nothing where `mean` is None."""
+    def center_on(self, batches: Iterable[Tensor]) -> None:
+        """Set `mean` to the mean of these images, given as batches (B, 3, S, S) in [-1, 1]; does nothing if `mean` is None."""
         if self.mean is None:
             return
         self.mean.zero_()

@@ -1,9 +1,9 @@
-"""Visual-semantic similarity: linear maps of image features and of text vectors into one space (HDGAN draft, Eq. 5; released code).
+"""Visual-semantic similarity: linear maps of image features and of text embeddings to one space (HDGAN draft, Eq. 5; released code).
 
-The released code takes 1536 features of an Inception-ResNet-v2 and the 1024 numbers of a char-CNN-RNN to 512. Here the image features
-may be those of any fixed extractor; a classifier of ours is part of the network, so that a weights file measures by itself.
+The released code maps 1536 features of an Inception-ResNet-v2 and the 1024 dimensions of a char-CNN-RNN to 512. Here the image features
+may come from any fixed extractor. A classifier trained here is part of the network, so a weights file is complete.
 
-Shapes: B batch, S side of an image, D features, T text vector, J joint space.
+Shapes: B batch, S side of an image, D features, T text embedding, J joint space.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from stackgan_cli.models.interface import ImageExtractor
 
 
 class VSSimilarity(nn.Module):
-    """Vectors of unit length, whose dot product is the similarity. The extractor never leaves evaluation mode and has no gradients."""
+    """Images and texts to vectors of unit length, whose dot product is the similarity. The extractor stays in evaluation mode, without
+    gradients."""
 
     def __init__(self, extractor: ImageExtractor, text_dim: int = 1024, joint_dim: int = 512) -> None:
         super().__init__()
@@ -31,7 +32,7 @@ class VSSimilarity(nn.Module):
         self.train(True)
 
     def train(self, mode: bool = True) -> VSSimilarity:
-        """The maps follow `mode`; the extractor's BatchNorm statistics are part of its weights."""
+        """Set the mode of the maps; the extractor stays in evaluation mode: its BatchNorm statistics are part of its weights."""
         super().train(mode)
         self.extractor.train(False)
         return self
@@ -43,7 +44,7 @@ class VSSimilarity(nn.Module):
         return F.normalize(self.linear_img(features).float(), dim=1)
 
     def text_vectors(self, text: Tensor) -> Tensor:
-        """Vectors of captions by the encoder it was trained with, (B, T), to (B, J) of unit length."""
+        """Embeddings (B, T) by the text encoder that it was trained with, to (B, J) of unit length."""
         return F.normalize(self.linear_sent(text).float(), dim=1)
 
     def forward(self, images: Tensor, text: Tensor) -> Tensor:

@@ -1,24 +1,27 @@
-"""StackGAN-v1: Stage-I and Stage-II (StackGAN++ section 3; StackGAN, ICCV 2017), in three variants. No sigmoid anywhere.
+"""StackGAN-v1: Stage-I and Stage-II (StackGAN++ section 4; StackGAN, ICCV 2017), in three variants. Discriminators return logits.
 
-`pytorch` and `tensorflow` are the released codes. `paper` is the text; where the text is silent it takes these released values:
+`pytorch` and `tensorflow` follow the released codes. `paper` follows the text; what the text does not state is taken from the codes:
 
-| silent point | `paper` takes |
+| not stated in the paper | `paper` uses |
 |---|---|
 | widths (generator 128, discriminator 64), FC without bias before BatchNorm | PyTorch code |
-| order of the joined input | [c, z], [image, text] |
-| is the last up-sampling convolution the image? | no: a 3x3 convolution to RGB follows (PyTorch code) |
+| order of joined inputs | [c, z], [image, text] |
+| whether the last up-sampling convolution outputs the image | no: a 3x3 convolution to RGB follows (PyTorch code) |
 | text layer of the discriminator | FC to 128, LeakyReLU 0.2 (TensorFlow code) |
 | from the 2048 channels of a 256-px discriminator to 512 | two 1x1 convolutions (TensorFlow code) |
-| initialisation | N(0, 0.02) (PyTorch code) |
+| initialization | N(0, 0.02) (PyTorch code) |
 
-What differs in the released codes: `pytorch` puts a ReLU on the conditioning Gaussian, shows D its mean instead of the text, joins
-by a 3x3 convolution and gives Stage-II's D a second, unconditional head; `tensorflow` adds bottleneck residual blocks to Stage-I's G
-and to both D, makes the image directly after the last up-sampling, and leaves out three activations (G: after the FC and after the
-8-px convolution; D: after the third convolution in Stage-I).
+Differences of the released codes: `pytorch` applies a ReLU to the parameters of the conditioning Gaussian, conditions D on its mean
+instead of the text, joins by a 3x3 convolution and gives the D of Stage-II a second, unconditional head. `tensorflow` adds bottleneck
+residual blocks to the G of Stage-I and to both D, outputs the image from the last up-sampling convolution, and omits three activations
+(G: after the FC and after the 8-px convolution; D: after the third convolution in Stage-I).
 
-How v1 was made unconditional (Table 3) is not written anywhere; here G gets z alone, Stage-II refines the Stage-I image alone, and D
-ends in one 4x4 convolution on its trunk. Component analysis (Table 4): `conditioning_augmentation=False` uses the FC's output as c;
-`text_twice=False` is Stage-II's G without text (its D still judges the pair).
+The KL term is the mean over the dimensions of the Gaussian in every variant, `paper` included, as in both codes; the divergence of Eq. 2,
+4 and 6 is `kl_reduction: sum`.
+
+How v1 was made unconditional (Table 3) is not published. Here G takes z only, Stage-II refines the Stage-I image only, and D ends in one
+4x4 convolution on its trunk. Component analysis (Table 4): `conditioning_augmentation=False` uses the output of the FC as c;
+`text_twice=False` is Stage-II with a G that takes no text (its D still sees pairs).
 
 Shape letters: `B` batch, `S` side, `T` text embedding, `Z` noise, `V` conditioning vector, `C` channels of the trunk's 4x4 map.
 """
@@ -47,7 +50,7 @@ from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput,
 
 
 class Stage1Generator(ConditionalGenerator):
-    """Text and noise -> an image of side `resolution`, from a 4x4 map by up-sampling."""
+    """Text and noise -> an image of side `resolution`, by up-sampling a 4x4 map. Noise: `z` (B, Z) and, if c is sampled, `eps1` (B, V)."""
 
     def __init__(self, config: StackGANv1, resolution: int, gf_dim: int) -> None:
         super().__init__()
@@ -93,7 +96,7 @@ class Stage1Generator(ConditionalGenerator):
         if self.ca_net is not None:
             c, mu, logvar = self.ca_net(text, noise.get("eps1"))
             z = torch.cat([z, c] if self.noise_first else [c, z], 1)
-        # The layer's units are in the order C, H, W; the only change of layout of the whole forward pass is made here, on the smallest map.
+        # The units of the layer are in the order C, H, W; this is the only change of layout in the forward pass, on the smallest map.
         h = self.fc(z).view(-1, self.width, 4, 4).contiguous(memory_format=memory_format_of(self.get_submodule("img")))
         for name in self.stages:
             h = self.get_submodule(name)(h)
@@ -105,9 +108,10 @@ class Stage1Generator(ConditionalGenerator):
 
 
 class Stage2Generator(ConditionalGenerator):
-    """A frozen Stage-I image and the text again -> an image of side `resolution`, through an encoder, residual blocks and up-sampling.
+    """The image of a frozen Stage-I and the text again -> an image of side `resolution`, by an encoder, residual blocks and up-sampling.
 
-    Stage-I's parameters never move, but in training mode its BatchNorm uses and collects batch statistics, as in both released codes.
+    The parameters of Stage-I never change, but in training mode its BatchNorm uses and updates batch statistics, as in both released
+    codes. Noise: that of Stage-I and, if c is sampled, `eps2` (B, V).
     """
 
     def __init__(self, config: StackGANv1) -> None:
@@ -228,16 +232,16 @@ class Discriminator(PairDiscriminator):
 
     def features(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1] -> the trunk's map (B, C, 4, 4)."""
-        # Images of another layout than the network's would take the whole trunk, weights included, to theirs.
+        # Images in another layout than the network would convert the whole trunk, weights included, to theirs.
         return self.encode_img(images.contiguous(memory_format=memory_format_of(self.encode_img)))
 
     def condition_logits(self, features: Tensor, condition: Tensor) -> Tensor:
-        """Logits (B,) of the pairs. `condition` is the generator's mu (B, V) if `conditions_on_mu`, else the text embedding (B, T)."""
+        """Logits (B,) of the pairs. `condition` is mu (B, V) of the generator if `conditions_on_mu`, else the text embedding (B, T)."""
         assert self.get_cond_logits is not None
         return self.get_cond_logits(features, condition if self.text_fc is None else self.text_fc(condition))
 
     def unconditional_logits(self, features: Tensor) -> Tensor | None:
-        """Logits (B,) of the images alone, or None where there is no such head."""
+        """Logits (B,) of the images alone, or None if there is no such head."""
         return None if self.get_uncond_logits is None else self.get_uncond_logits(features)
 
 

@@ -1,17 +1,18 @@
-"""StackGAN-v2: a tree of generators trained together (StackGAN++ section 4; names, order and sizes of the released code).
+"""StackGAN-v2: a tree of generators trained together (StackGAN++ section 5; names, order and sizes of the released code).
 
-Stage i of the generator makes a hidden map h_i and, by one convolution, an image; the next stage joins h_i with the condition again,
-refines it by residual blocks and doubles its side. Every activation is a gated linear unit (GLU), which halves the channels.
+Stage i of the generator computes a hidden map h_i and, by one convolution, an image; the next stage joins h_i with the condition again,
+refines it with residual blocks and doubles its side. Every activation is a gated linear unit (GLU), which halves the channels.
 
 | | released | paper |
 |---|---|---|
-| channels at 64 / 128 / 256 px | 64 / 32 / 16 after the GLU | 128 / 64 / 32 (the same numbers before the GLU are the released ones) |
+| channels at 64 / 128 / 256 px | 64 / 32 / 16 after the GLU | 128 / 64 / 32 (the released code has these before the GLU) |
 | condition of the discriminators | mean of the conditioning Gaussian | its sample |
-| mismatched pairs | weight 1, and real to the image head | none (Eq. 11) |
+| mismatched pairs | weight 1, and real for the image head | none (Eq. 11) |
+| KL term | mean over the dimensions | the same; `kl_reduction: sum` is the divergence of Eq. 2 |
 
-Conditions: text through conditioning augmentation; class labels, a learned vector each; or none, where z takes the condition's place
-in every stage (Eq. 7). Stages of one side (`branches: [256, 256, 256]`, Table 5) refine without doubling. The released code gives the
-fourth stage one residual block, and calls it not tested.
+Conditions: text through conditioning augmentation; class labels, with one learned vector per class; or none, in which case z takes the
+place of the condition in every stage (Eq. 7). Stages with equal sides (`branches: [256, 256, 256]`, Table 5) refine without doubling. In
+the released code the fourth stage has one residual block and is marked as untested.
 
 Shape letters: `B` batch, `S` side, `V` condition, `Z` noise, `C` channels.
 """
@@ -43,7 +44,7 @@ from stackgan_cli.models.interface import ConditionalGenerator, GeneratorOutput,
 
 
 class FirstStage(nn.Module):
-    """Condition and noise (B, V + Z) -> the hidden map (B, C, S, S) of the first branch, from a 4x4 map by up-sampling."""
+    """Condition and noise (B, V + Z) -> the hidden map (B, C, S, S) of the first branch, by up-sampling a 4x4 map."""
 
     def __init__(self, input_dim: int, width: int, side: int) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class FirstStage(nn.Module):
 
 
 class NextStage(nn.Module):
-    """The map (B, C, S, S) of the branch before and the condition (B, V) -> (B, C / 2, 2S, 2S), or the same size without doubling."""
+    """The map (B, C, S, S) of the previous branch and the condition (B, V) -> (B, C / 2, 2S, 2S), or the same size without `doubling`."""
 
     def __init__(self, width: int, condition_dim: int, residual_blocks: int, doubling: bool) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ class Image(nn.Module):
 
 
 class TreeGenerator(ConditionalGenerator):
-    """Condition and noise -> an image a supervised branch. Noise: `z` (B, Z) and, with text, `eps` (B, V)."""
+    """Condition and noise -> an image per supervised branch. Noise: `z` (B, Z) and, with text, `eps` (B, V)."""
 
     def __init__(self, config: StackGANv2) -> None:
         super().__init__()
@@ -146,9 +147,9 @@ class TreeGenerator(ConditionalGenerator):
 
 
 class Discriminator(PairDiscriminator):
-    """Images of one side: a trunk to a 4x4 map, a head for the pair with the condition (B, V) and one for the image alone.
+    """Images of one side -> logits: a trunk to a 4x4 map, a head for pairs with the condition (B, V) and one for the images alone.
 
-    An unconditional model has the latter alone, under the published name of the former.
+    An unconditional model has only the latter, under the published name of the former.
     """
 
     def __init__(self, config: StackGANv2, side: int) -> None:
@@ -185,7 +186,7 @@ class Discriminator(PairDiscriminator):
 
     def features(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1] -> the trunk's map (B, C, 4, 4)."""
-        # Images of another layout than the network's would take the whole trunk, weights included, to theirs.
+        # Images in another layout than the network would convert the whole trunk, weights included, to theirs.
         h = images.contiguous(memory_format=memory_format_of(self))
         for name in self.trunk:
             h = self.get_submodule(name)(h)
@@ -202,7 +203,7 @@ class Discriminator(PairDiscriminator):
 
 
 def build_networks(config: StackGANv2) -> dict[str, nn.Module]:
-    """`generator`, and a `discriminatorNAME` for each of `config.judges`."""
+    """`generator`, and a `discriminatorNAME` for each item of `config.judges`."""
     networks: dict[str, nn.Module] = {"generator": TreeGenerator(config)}
     for name, index in config.judges.items():
         networks[f"discriminator{name}"] = Discriminator(config, config.sides[index])

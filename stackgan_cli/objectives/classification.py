@@ -21,7 +21,7 @@ class ClassificationDraw:
 
 
 class ClassificationObjective(Objective[ClassificationDraw]):
-    """One phase, `classifier`; its average is kept where the configuration asks for one."""
+    """One phase, `classifier`; its moving average is kept if the configuration asks for one."""
 
     def __init__(self, config: ClassifierConfig, networks: Mapping[str, nn.Module]) -> None:
         self.side = config.resolution

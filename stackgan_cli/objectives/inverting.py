@@ -1,15 +1,17 @@
-"""The game of SGAN: every level of a stack against a discriminator of its own, alone first, then all together (Huang et al., poster).
+"""Training of SGAN: each level of a stack with its own discriminator, first independently, then jointly (Huang et al., poster).
 
-With h_i a representation of the real image, c_i what generator i starts from, and h'_i = G_i(c_i, z_i), the losses of level i are
+With h_i a representation of the real image, c_i the input of generator i, and h'_i = G_i(c_i, z_i), the losses of level i are
 
-* discriminator: (R(h_i) + F(h'_i)) / 2, with R and F the binary cross-entropies for real and made;
-* adversarial: R(h'_i) (-log D of the poster), or -F(h'_i) where it saturates (released code);
-* conditional: what the encoder sees in h'_i against c_i, the cross-entropy with the label at the top, else the mean squared distance;
-* entropy: mean (Q(h'_i) - z_i)^2, which bounds the entropy of h'_i given c_i from below up to a constant (Gaussian Q of fixed variance).
-  It is part of the discriminator's loss too, which trains Q.
+* discriminator: (R(h_i) + F(h'_i)) / 2, with R and F the binary cross-entropies for the labels real and fake;
+* adversarial: R(h'_i) (-log D of the poster), or the saturating -F(h'_i) (released code);
+* conditional: the encoder's representation of h'_i compared with c_i, by cross-entropy with the label at the top and by mean squared
+  error elsewhere;
+* entropy: mean (Q(h'_i) - z_i)^2. Its negative bounds the entropy of h'_i given c_i from below, up to a constant factor and offset
+  (Gaussian Q with fixed variance). It is part of the discriminator's loss too, which trains Q.
 
-Alone, c_i comes from the encoder; jointly it is h'_{i+1}, and the loss of a level reaches the generators above it with `joint_weight`. A
-discriminator of classes says real by the log-sum-exp of its logits (Salimans et al., section 5), and learns the classes of real images.
+In independent training c_i comes from the encoder; in joint training it is h'_{i+1}, and the loss of a level reaches the generators above
+it with weight `joint_weight`. For a discriminator of classes the logit for real is the log-sum-exp of its logits (Salimans et al., section
+5), and it also learns to classify real images.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from stackgan_cli.objectives.terms import bce_fake, bce_real
 
 @dataclass
 class StackDraw:
-    """Representations by level, real and made, what each was made from (`above`) and the noise. Level 0 is in the encoder's range."""
+    """By level: the real and the generated representations, the inputs of the generators (`above`) and the noise. Level 0 is in the
+    encoder's range. `labels` is (B,)."""
 
     labels: Tensor
     real: dict[int, Tensor]
@@ -41,7 +44,7 @@ class StackDraw:
 
 
 class Game(Objective[StackDraw]):
-    """Phases `d` and `g` on some levels of the stack, alone (`joint` false) or fed by one another."""
+    """Phases `d` and `g` on `levels` of the stack (top to bottom), independently or, with `joint`, each fed by the level above."""
 
     def __init__(self, config: SGAN, networks: Mapping[str, nn.Module], levels: tuple[int, ...], joint: bool) -> None:
         generator = networks["generator"]
@@ -60,14 +63,14 @@ class Game(Objective[StackDraw]):
         )
         self.needs = Needs(images=(config.resolution,), labels=True)
         self.names = dict(zip(generator.z_dims, pairwise(config.chain), strict=True))
-        """Level to (what it starts from, what it makes)."""
+        """Level to (its input, its output), names of representations."""
 
     def turns(self, step: int, memory: Mapping[str, float]) -> tuple[Turn, ...]:
         count = generator_steps(memory.get("d", 1.0)) if self.config.generator_turns == "adaptive" else 1
         return Turn("d"), *(Turn("g", draw=number) for number in range(count))
 
     def remember(self, step: int, seen: Mapping[str, Tensor]) -> dict[str, float] | None:
-        """The adversarial loss of the discriminator of the lowest level in play, where the generators' steps depend on it."""
+        """The adversarial loss of the discriminator of the lowest level in training, if the number of generator steps depends on it."""
         if self.config.generator_turns != "adaptive":
             return None
         return {"d": float(seen[f"d/adversarial{min(self.levels)}"])}
@@ -89,7 +92,7 @@ class Game(Objective[StackDraw]):
 
     @torch.no_grad()
     def _representations(self, batch: Batch) -> dict[str, Tensor]:
-        """What the encoder sees in the real images, by name, and the labels as vectors."""
+        """The representations of the real images by name, and the labels as one-hot vectors."""
         assert batch.labels is not None
         lower, h = "image", self.encoder.native(batch.images[self.config.resolution])
         found = {"image": h}
@@ -99,7 +102,7 @@ class Game(Objective[StackDraw]):
         return found | {"label": self.generator.condition(batch.labels)}
 
     def _over_levels(self, level_loss: Callable[[int, StackDraw], tuple[Tensor, dict[str, Tensor]]], draw: StackDraw) -> dict[str, Tensor]:
-        """The sum of a loss over the levels in play, and its parts by level."""
+        """The sum of a loss over the levels in training, and its terms by level."""
         parts: dict[str, Tensor] = {}
         totals = []
         for i in self.levels:
@@ -144,7 +147,7 @@ class Game(Objective[StackDraw]):
 
 
 class InvertingObjective(Game):
-    """The joint game of all levels, and the stages of a run that `config.schedule` asks for."""
+    """Joint training of all levels, preceded by the stages of independent training that `config.schedule` asks for."""
 
     def __init__(self, config: SGAN, networks: Mapping[str, nn.Module]) -> None:
         depth, alone = len(config.z_dims), config.independent_steps
@@ -162,12 +165,12 @@ class InvertingObjective(Game):
 
 
 def strength(logits: Tensor) -> Tensor:
-    """Logits (B, 1), or of K classes (B, K), to one logit (B,) of being real: the log-sum-exp over classes."""
+    """Logits (B, 1), or (B, K) of K classes, to one logit (B,) for real: the log-sum-exp over classes."""
     return logits.float().squeeze(1) if logits.shape[1] == 1 else logits.float().logsumexp(1)
 
 
 def generator_steps(discriminator_loss: float) -> int:
-    """How many steps generators make for one of a discriminator with this adversarial loss (released code)."""
+    """Number of generator steps per discriminator step, given the adversarial loss of the discriminator (released code)."""
     for bound, steps in ((0.65, 1), (0.5, 3), (0.3, 5)):
         if discriminator_loss > bound:
             return steps
@@ -175,5 +178,5 @@ def generator_steps(discriminator_loss: float) -> int:
 
 
 def weigh_gradient(h: Tensor, weight: float) -> Tensor:
-    """`h`, with gradients that come back `weight` times as large."""
+    """`h`, with its gradient multiplied by `weight`."""
     return h if weight == 1 else h.detach() if weight == 0 else torch.lerp(h.detach(), h, weight)

@@ -1,16 +1,17 @@
-"""The matching-aware game of StackGAN-v1 (StackGAN++ Eq. 3 to 6 and the mismatched pairs of section 3.2).
+"""Matching-aware training of StackGAN-v1 (StackGAN++ Eq. 3 to 6, and the mismatched pairs of section 4.3).
 
-What each variant does:
+The losses, with w = `wrong_weight`:
 
 | | d | g |
 |---|---|---|
-| one head | real + w (fake + wrong), w = `wrong_weight`; without wrong pairs real + fake | fake as real + `kl_weight` KL |
+| one head | real + w (fake + wrong); without wrong pairs real + fake | fake as real + `kl_weight` KL |
 | two heads (PyTorch code, Stage-II) | (real_c + real_u) / 2 + (fake_c + wrong_c + fake_u) / 3 | fake_c + fake_u as real + `kl_weight` KL |
 
-Real, wrong and fake images go through the discriminator one after the other: each is a batch of its own to BatchNorm, as published.
-Wrong pairs: `text` shows the real image with a caption of another class, `shift` with the next item's caption (one pair fewer than
-images, classes unchecked; PyTorch code), `image` shows an image of another class with the real caption (TensorFlow code). Only `image`
-needs a third trunk pass. With `instance_noise` every image gets noise of its own each time it is shown.
+Real, wrong and fake images go through the discriminator one after another: each is a separate batch for BatchNorm, as published.
+Wrong pairs: `text` is the real image with a caption of another class, `shift` the real image with the caption of the next item (one pair
+fewer than images, and classes are not checked; PyTorch code), `image` an image of another class with the real caption (TensorFlow code).
+Only `image` needs a third pass through the trunk. With `instance_noise` new noise is added to every image each time the discriminator
+sees it. KL is the mean over the dimensions of the Gaussian, or with `kl_reduction: sum` the divergence of Eq. 2.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from stackgan_cli.objectives.terms import bce_fake, bce_real, kl_standard_normal
 
 @dataclass
 class MatchingDraw:
-    """One generator forward: the batch, its images, and what the discriminator is shown of the text (no gradient to the generator)."""
+    """One generator forward pass: the batch, the output, and the condition of the discriminator, mu (B, V) or the text (B, T), detached."""
 
     batch: Batch
     output: GeneratorOutput
@@ -40,7 +41,7 @@ class MatchingDraw:
 
 
 class MatchingObjective(Objective[MatchingDraw]):
-    """Phases `d` and `g`; shared draw, or with `fresh_noise` fresh noise for `g` (TensorFlow code)."""
+    """Phases `d` and `g`, which share a draw; with `fresh_noise`, `g` has a draw with new noise (TensorFlow code)."""
 
     def __init__(self, config: StackGANv1, networks: Mapping[str, nn.Module]) -> None:
         generator, discriminator = networks["generator"], networks["discriminator"]
@@ -66,7 +67,7 @@ class MatchingObjective(Objective[MatchingDraw]):
     def draw(self, batch: Batch, noise: Noise) -> MatchingDraw:
         if self.config.wrong_pairs == "shift" and batch.size < 2:
             raise ConfigError(
-                "mismatched pairs by shifting need at least two images at a time",
+                "mismatched pairs by shifting need at least two images per batch",
                 where="train.batch_size",
                 hint="raise train.batch_size, lower train.accumulate, or set model.wrong_pairs=text",
             )
@@ -98,12 +99,12 @@ class MatchingObjective(Objective[MatchingDraw]):
         return {"total": total, **parts}
 
     def _features(self, images: Tensor) -> Tensor:
-        """What the discriminator sees in images (B, 3, S, S), through the noise."""
+        """The discriminator's features of images (B, 3, S, S) in [-1, 1], with instance noise if there is any."""
         sigma = self.config.instance_noise
         return self.discriminator.features(torch.add(images, normal_like(images), alpha=sigma) if sigma else images)
 
     def _wrong_logits(self, draw: MatchingDraw, real: Tensor) -> Tensor | None:
-        """Logits of mismatched pairs, from the real trunk features where the pair differs in the text."""
+        """Logits of mismatched pairs; pairs with a wrong text reuse the features `real` of the real images."""
         d, batch, condition = self.discriminator, draw.batch, draw.condition
         assert condition is not None
         match self.config.wrong_pairs:

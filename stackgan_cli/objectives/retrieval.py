@@ -1,6 +1,6 @@
 """Structured joint embedding of captions and images, which trains the text encoder, and its zero-shot scores.
 
-Reed et al., Learning Deep Representations of Fine-grained Visual Descriptions, CVPR 2016, section 3, as their released code has it.
+Reed et al., Learning Deep Representations of Fine-grained Visual Descriptions, CVPR 2016, section 3, as in their released code.
 
 Scores are plain dot products, without normalization. The released code divides the sum of the hinge terms by B^2.
 """
@@ -23,10 +23,11 @@ from stackgan_cli.objectives.base import Batch, Needs, Noise, Objective, Phase, 
 def joint_embedding_loss(
     image_features: Tensor, text_features: Tensor, *, margin: float = 1.0, symmetric: bool = True
 ) -> dict[str, Tensor]:
-    """Hinge losses of a batch (B, T) x (B, T) of distinct classes, item i of both sides being of one class.
+    """Hinge losses of a batch of image features (B, T) and text features (B, T); item i of both has class i, and all classes differ.
 
-    image_to_text = 1/B^2 sum_i sum_{j != i} max(0, <v_i, t_j> - <v_i, t_i> + margin); text_to_image with the roles swapped, left out
-    unless `symmetric` (DS-SJE against DA-SJE). `total` is their sum; `top1` the share of images that score their own text highest.
+    image_to_text = 1/B^2 sum_i sum_{j != i} max(0, <v_i, t_j> - <v_i, t_i> + margin). text_to_image has the roles swapped and is left
+    out unless `symmetric` (DS-SJE rather than DA-SJE). `total` is their sum; `top1` is the fraction of images that score their own text
+    highest. All are scalars.
     """
     scores = image_features.float() @ text_features.float().T
     by_image, by_text = ranking_hinges(scores, torch.eye(len(scores), dtype=torch.bool, device=scores.device), margin)
@@ -38,9 +39,10 @@ def joint_embedding_loss(
 
 
 def ranking_hinges(scores: Tensor, same: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Terms (B, B) of a bidirectional ranking loss on scores s of images (rows) against texts, pairs on the diagonal; zero where `same`.
+    """Terms (B, B) of a bidirectional ranking loss on scores s of images (rows) and texts (columns), with matching pairs on the diagonal.
 
-    Texts ranked by an image: max(0, margin - s_ii + s_ij); images ranked by a text: max(0, margin - s_jj + s_ij).
+    Texts ranked by an image: max(0, margin - s_ii + s_ij); images ranked by a text: max(0, margin - s_jj + s_ij). Terms are zero where
+    the mask `same` (B, B) is true.
     """
     own = scores.diagonal()
     by_image, by_text = (F.relu(scores - own[:, None] + margin), F.relu(scores - own[None, :] + margin))
@@ -48,20 +50,20 @@ def ranking_hinges(scores: Tensor, same: Tensor, margin: float) -> tuple[Tensor,
 
 
 def own_first(scores: Tensor) -> Tensor:
-    """The share of rows (images) that score their own column (text) highest."""
+    """The fraction of rows (images) that score their own column (text) highest."""
     return (scores.detach().argmax(1) == torch.arange(len(scores), device=scores.device)).float().mean()
 
 
 @dataclass
 class RetrievalDraw:
-    """Vectors of the images and the captions of a batch, both (B, T)."""
+    """Vectors of the images and captions of a batch, both (B, T)."""
 
     image_features: Tensor
     text_features: Tensor
 
 
 class RetrievalObjective(Objective[RetrievalDraw]):
-    """One phase, `sje`: the text encoder, and the image encoder where it is trained."""
+    """One phase, `sje`: the text encoder, and the image encoder if it is trained."""
 
     def __init__(self, config: CharCNNRNNConfig, networks: Mapping[str, nn.Module]) -> None:
         self.config = config
@@ -96,9 +98,9 @@ def zero_shot(
 ) -> dict[str, float]:
     """Zero-shot classification and retrieval as released: features (M, T) of captions and (N, T) of images with their classes (M,), (N,).
 
-    A class is the mean of its captions' vectors. `top1`: share of images (not a mean over classes) whose highest-scoring class is their
-    own. `ap@K`: of the K images that score highest for a class, the share that is of it, mean over classes (precision at K; of all
-    images when there are fewer).
+    A class is represented by the mean of the vectors of its captions. `top1`: fraction of images (not a mean over classes) whose
+    highest-scoring class is their own. `ap@K`: precision among the K images that score highest for a class (or all images if there are
+    fewer), averaged over classes.
     """
     classes, member = np.unique(caption_class, return_inverse=True)
     prototypes = np.zeros((len(classes), text_features.shape[1]), np.float64)

@@ -1,7 +1,7 @@
-"""Training of the visual-semantic similarity (HDGAN draft, Eq. 5, with the matching pair in its hinge, as the released code has it).
+"""Training of the visual-semantic similarity (HDGAN draft, Eq. 5, with the matching pair in the hinge, as in the released code).
 
-The released code takes all other items of the batch as negatives; two images of one species are no mismatch, so here those of other
-classes are.
+The released code uses all other items of the batch as negatives. Two items of the same class are not a mismatch, so here only items of
+other classes are negatives.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from stackgan_cli.objectives.retrieval import own_first, ranking_hinges
 
 
 def similarity_loss(image_vectors: Tensor, text_vectors: Tensor, class_ids: Tensor, *, margin: float = 0.2) -> dict[str, Tensor]:
-    """Ranking loss of a batch of pairs (B, J) x (B, J) of unit length with classes (B,), -1 for an item that has none.
+    """Ranking loss of a batch of image and text vectors, both (B, J) of unit length, with classes (B,), -1 for an item without a class.
 
     total = sum_i sum_{j of another class} max(0, margin - s_ii + s_ij) + max(0, margin - s_ii + s_ji). `matched` is the mean of s_ii,
-    `top1` the share of images that score their own text highest of all in the batch.
+    `top1` the fraction of images that score their own text highest of all texts in the batch. All are scalars.
     """
     scores = image_vectors @ text_vectors.T
     same = (class_ids[:, None] == class_ids[None, :]) & (class_ids[:, None] >= 0)
@@ -34,7 +34,7 @@ def similarity_loss(image_vectors: Tensor, text_vectors: Tensor, class_ids: Tens
 
 @dataclass
 class SimilarityDraw:
-    """Vectors (B, J) of the images and captions of a batch, and its classes (B,)."""
+    """Vectors (B, J) of the images and captions of a batch, and their classes (B,)."""
 
     image_vectors: Tensor
     text_vectors: Tensor
@@ -65,20 +65,20 @@ class SimilarityObjective(Objective[SimilarityDraw]):
 
 
 def ranking_scores(image_vectors: np.ndarray, text_vectors: np.ndarray, class_ids: np.ndarray, candidates: int = 100) -> dict[str, float]:
-    """How well pairs (N, J) x (N, J) of classes (N,) are told from mismatched ones, those of two classes.
+    """How well pairs of image and text vectors, both (N, J), with classes (N,), are distinguished from mismatched pairs of two classes.
 
-    `matched`, `mismatched`: mean similarities. `top1`: the chance that an image scores its own text above `candidates` - 1 texts drawn
-    without replacement from those of other classes, mean over images; with w of n such texts scoring at least as high, that is
-    C(n - w, candidates - 1) / C(n, candidates - 1), so nothing has to be drawn. All of them are taken where there are fewer.
+    `matched`, `mismatched`: mean similarities. `top1`: the probability that an image scores its own text above `candidates` - 1 texts
+    sampled without replacement from those of other classes (all of them if there are fewer), averaged over images. If w of n such texts
+    score at least as high, that is C(n - w, candidates - 1) / C(n, candidates - 1), so no sampling is needed.
     """
     scores = image_vectors.astype(np.float64) @ text_vectors.T.astype(np.float64)
     other = class_ids[:, None] != class_ids[None, :]
     own = scores.diagonal()
     above = ((scores >= own[:, None]) & other).sum(1)
-    there = other.sum(1)
-    drawn = np.minimum(candidates - 1, there)
+    available = other.sum(1)
+    sampled = np.minimum(candidates - 1, available)
     chance = np.ones(len(own))
     for number in range(candidates - 1):
-        left = np.maximum(there - number, 1)
-        chance *= np.where(number < drawn, np.clip(left - above, 0, None) / left, 1.0)
+        left = np.maximum(available - number, 1)
+        chance *= np.where(number < sampled, np.clip(left - above, 0, None) / left, 1.0)
     return {"matched": float(own.mean()), "mismatched": float(scores[other].mean()), "top1": float(chance.mean())}

@@ -1,9 +1,10 @@
-"""The game of multi-scale models: StackGAN-v2 (StackGAN++ Eq. 7 to 13) and HDGAN (draft, Eq. 4).
+"""Training of multi-scale models: StackGAN-v2 (StackGAN++ Eq. 7 to 13) and HDGAN (draft, Eq. 4).
 
-One discriminator for each scale moves by itself, then the generator moves once by the sum over scales, on the images of one forward.
-Which terms there are and what they weigh is written in `config.archs.StackedConfig`. Real, mismatched and generated images go through
-a discriminator one after the other: each is a batch of its own to BatchNorm, as published. Mismatched images that are a permutation of
-the real ones (`wrong_pairs: batch`) take the same permutation of the real ones' features, batch statistics included.
+The discriminator of each scale is updated with its own loss, then the generator with the sum over scales; all use the images of one
+forward pass. The terms and their weights are documented in `config.archs.StackedConfig`. Real, mismatched and generated images go through
+a discriminator one after another: each is a separate batch for BatchNorm, as published. If the mismatched images are a permutation of the
+real ones (`wrong_pairs: batch`), the features of the real images are permuted instead of computed again, which gives the same batch
+statistics. The KL term is the mean over the dimensions of the Gaussian, or with `kl_reduction: sum` the divergence of Eq. 2.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from stackgan_cli.objectives.terms import ADVERSARIAL, color_consistency, kl_sta
 
 @dataclass
 class StackedDraw:
-    """One generator forward: the batch, its images and what discriminators are shown beside them (None in an unconditional model)."""
+    """One generator forward pass: the batch, the output, and the condition of the discriminators (None in an unconditional model)."""
 
     batch: Batch
     output: GeneratorOutput
@@ -32,7 +33,7 @@ class StackedDraw:
 
 
 class StackedObjective(Objective[StackedDraw]):
-    """Phases `d64`, `d128`, ... and `g`; all share one draw."""
+    """Phases `d64`, `d128`, ... and `g`, which share one draw."""
 
     def __init__(self, config: StackedConfig, networks: Mapping[str, nn.Module]) -> None:
         generator = networks["generator"]

@@ -1,4 +1,4 @@
-"""Losses as pure functions of logits and Gaussian parameters, in float32 whatever the networks ran in.
+"""Losses as pure functions of logits and Gaussian parameters, in float32 regardless of the precision of the networks.
 
 Equation numbers are those of StackGAN++.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def bce_real(logits: Tensor) -> Tensor:
-    """-log D: the mean over all logits of the cross-entropy with label 1 (Eq. 3 first term; non-saturating generator, Eq. 4)."""
+    """-log D: the mean over all logits of the cross-entropy with label 1 (Eq. 3, first term; non-saturating generator, Eq. 4)."""
     return F.softplus(-logits.float()).mean()
 
 
@@ -37,13 +37,14 @@ ADVERSARIAL: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tens
     "bce": (bce_real, bce_fake),
     "least-squares": (least_squares_real, least_squares_fake),
 }
-"""The terms for logits that should say real, and for those that should say fake, by `model.adversarial`."""
+"""The losses of logits with the label real and with the label fake, by `model.adversarial`."""
 
 
 def kl_standard_normal(mu: Tensor, logvar: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
     """KL(N(mu, exp(logvar)) || N(0, I)) of (B, V) parameters (Eq. 2), averaged over the batch.
 
-    `mean` averages over the V dimensions as well, as all released codes do; `sum` is the divergence itself.
+    `mean` also averages over the V dimensions, as all released codes do, and is the default of every variant; `sum` is the divergence of
+    Eq. 2 itself, V times as large.
     """
     mu, logvar = mu.float(), logvar.float()
     each = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
@@ -51,10 +52,10 @@ def kl_standard_normal(mu: Tensor, logvar: Tensor, reduction: Literal["mean", "s
 
 
 def color_consistency(fine: Tensor, coarse: Tensor, norm: Literal["released", "paper"] = "released") -> Tensor:
-    """How far the colors of images (B, 3, S, S) are from those of the next lower scale (B, 3, S', S') (Eq. 13, lambda 1 and 5).
+    """Distance of the colors of images (B, 3, S, S) from those of the next lower scale (B, 3, S', S') (Eq. 13, lambda_1 = 1, lambda_2 = 5).
 
     Colors are the mean and the (biased) covariance over an image's pixels. `paper`: squared norms, averaged over the batch;
-    `released`: means over the elements as well (1/3 and 1/9 of the norms), and the lower scale is a target that gets no gradient.
+    `released`: averaged over the elements as well (1/3 and 1/9 of the norms), and the lower scale is a target without gradient.
     """
     mean, covariance = _colors(fine)
     target_mean, target_covariance = _colors(coarse.detach() if norm == "released" else coarse)
@@ -72,6 +73,6 @@ def _colors(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reconstruction(fine: Tensor, coarse: Tensor) -> Tensor:
-    """L1 distance of images (B, 3, 2S, 2S) to those of the frozen stage before (B, 3, S, S), doubled bilinearly (HDGAN, released code)."""
+    """Mean L1 distance of images (B, 3, 2S, 2S) from those of the frozen stage (B, 3, S, S), enlarged bilinearly (HDGAN draft, 3.5)."""
     target = F.interpolate(coarse.detach().float(), scale_factor=2, mode="bilinear", align_corners=True)
     return torch.abs(fine.float() - target).mean()

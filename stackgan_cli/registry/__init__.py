@@ -1,4 +1,4 @@
-"""The architectures, in one hand-written table. A new one is a configuration, a model file, a row here and a preset."""
+"""The architectures, in one table. A new one consists of a configuration, a model file, a row here and a preset."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from stackgan_cli.runs import Weights
 
 @dataclass(frozen=True)
 class ArchSpec:
-    """One architecture. Everything that is special about it is a field of its row; nothing else asks which one it has to do with."""
+    """One architecture. Everything specific to it is a field of its row; no other code depends on which architecture it is."""
 
     name: str
     config: type[ModelConfig]
     build: Callable[[Any], dict[str, nn.Module]]
-    """Configuration to networks by name (`generator`, `discriminator`, ...), with random weights."""
+    """From a configuration to networks by name (`generator`, `discriminator`, ...), with random weights."""
     objective: Callable[[Any, dict[str, nn.Module]], Objective[Any]]
-    """Configuration and networks to the game that trains them."""
+    """From a configuration and networks to the objective that trains them."""
     paper: str
     requirements: Callable[[Any], Requirements] = starting.of_images
     """What has to exist before a run can start."""
     complete: Callable[[Any, Sources], dict[str, Any]] = starting.complete_nothing
-    """Values of the keys that a configuration may leave open."""
-    initialise: Callable[[dict[str, nn.Module], Any, Sources], dict[str, str]] = starting.from_nothing
-    """Put the weights that a run starts from into its networks; returns what they were, by kind, for `inputs.json`."""
+    """Values of the keys that a configuration may leave unset."""
+    initialize: Callable[[dict[str, nn.Module], Any, Sources], dict[str, str]] = starting.from_nothing
+    """Load the weights that a run starts from into its networks; returns their identities by kind, for `inputs.json`."""
     final_score: str | None = None
-    """The measure of metrics/held_out.py that is taken of a finished run."""
+    """The measure in metrics/held_out.py that is computed when a run is finished."""
     export: Callable[[Any, Mapping[str, State], int], dict[str, dict[str, Tensor]]] | None = None
-    """Configuration, state dicts by network and step to files in the published layout; None where nothing was published."""
+    """From a configuration, state dicts by network and the step to files in the published layout; None if nothing was published."""
 
 
 ARCHS: tuple[ArchSpec, ...] = (
@@ -58,7 +58,7 @@ ARCHS: tuple[ArchSpec, ...] = (
         stackgan_v1.build_networks,
         MatchingObjective,
         "StackGAN++ (arXiv 1710.10916) section 4",
-        initialise=starting.from_stage1,
+        initialize=starting.from_stage1,
         export=published.export_stackgan_v1,
     ),
     ArchSpec(
@@ -75,7 +75,7 @@ ARCHS: tuple[ArchSpec, ...] = (
         hdgan.build_networks,
         StackedObjective,
         "HDGAN (CVPR 2018 draft) section 3",
-        initialise=starting.from_stage1,
+        initialize=starting.from_stage1,
         export=published.export_hdgan,
     ),
     ArchSpec(
@@ -86,7 +86,7 @@ ARCHS: tuple[ArchSpec, ...] = (
         "SGAN (Huang et al., CVPR 2017), poster",
         requirements=starting.of_sgan,
         complete=starting.complete_sgan,
-        initialise=starting.from_encoder,
+        initialize=starting.from_encoder,
     ),
     ArchSpec("dcgan", DCGAN, dcgan.build_networks, AdversarialObjective, "DCGAN (Radford et al., arXiv 1511.06434)"),
     ArchSpec(
@@ -106,7 +106,7 @@ ARCHS: tuple[ArchSpec, ...] = (
         "StackGAN++ (arXiv 1710.10916) section 6",
         requirements=starting.of_classifier,
         complete=starting.complete_classifier,
-        initialise=starting.from_inception,
+        initialize=starting.from_inception,
         final_score="accuracy",
     ),
     ArchSpec(
@@ -117,14 +117,14 @@ ARCHS: tuple[ArchSpec, ...] = (
         "HDGAN (CVPR 2018 draft) Eq. 5",
         requirements=starting.of_similarity,
         complete=starting.complete_similarity,
-        initialise=starting.from_classifier,
+        initialize=starting.from_classifier,
         final_score="vs-ranking",
     ),
 )
 
 
 def find(name: str) -> ArchSpec:
-    """The architecture called `name`. Raises ConfigError, with a suggestion, when there is none."""
+    """The architecture called `name`. Raises ConfigError, with a suggestion, if there is none."""
     for spec in ARCHS:
         if spec.name == name:
             return spec
@@ -133,9 +133,9 @@ def find(name: str) -> ArchSpec:
 
 
 def load_network(weights: Weights, name: str) -> nn.Module:
-    """The network `name` of a weights file, fixed and in evaluation mode, on the CPU.
+    """The network `name` of a weights file on the CPU, in evaluation mode and without gradients.
 
-    It is built without memory: initial weights, of which orthogonal ones take half a minute at published sizes, would be thrown away.
+    It is built on the meta device: computing initial weights takes up to half a minute at published sizes, only to be overwritten.
     """
     model = weights.config.model
     with torch.device("meta"):

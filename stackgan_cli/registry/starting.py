@@ -1,6 +1,6 @@
-"""What a run of an architecture starts from: what it needs, which keys of its configuration follow from that, and its first weights.
+"""What a run starts from: the inputs that it needs, the configuration keys that follow from them, and its initial weights.
 
-Each row of `registry.ARCHS` names functions of this file. What they ask for comes from `Sources` (training/inputs.py), which opens every
+Each row of `registry.ARCHS` refers to functions in this file. Their inputs come from `Sources` (training/inputs.py), which opens every
 file once.
 """
 
@@ -30,33 +30,33 @@ from stackgan_cli.runs import Weights
 
 Networks = Mapping[str, nn.Module]
 TENSORFLOW_CLASSES = 1008
-"""Outputs of TensorFlow's Inception of 2015."""
+"""Number of outputs of TensorFlow's Inception of 2015."""
 RECOGNIZED_OF = 500
-"""Training images, about, on which an encoder that is to be inverted is tried."""
+"""Approximate number of training images on which an encoder is tested before it is inverted."""
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What has to exist before a run can start, besides its cache and, where `requires.stage1` names one, its Stage-I."""
+    """What has to exist before a run can start, besides its cache and, if `requires.stage1` names one, its Stage-I."""
 
     text_dim: int | None = None
-    """Caption vectors of this size."""
+    """Text embeddings of this size."""
     characters: Mapping[str, Any] | None = None
     """The captions themselves, coded by `text.alphabet.encode_batch` with these arguments."""
     classes: int | None = None
-    """A class for every image, of so many."""
+    """A class for every image, with this number of classes."""
     label: str | None = None
     """Labels of the images (data/labels.py)."""
     num_labels: int | None = None
-    """How many there have to be; None: any number."""
+    """Required number of distinct labels; None: any number."""
     holds_out: bool = False
-    """Whether the images on which the trained network is scored are kept from training."""
+    """Whether the images on which the trained network is scored are held out from training."""
     classifier: bool = False
-    """The classifier, or for some architectures any extractor, that `requires.extractor` names."""
+    """Whether the classifier (for some architectures: any extractor) that `requires.extractor` names is required."""
 
 
 class Sources(Protocol):
-    """The inputs of a run, each opened once. What is not there yet is None, or raises where nothing can make it."""
+    """The inputs of a run, each opened once. An input that does not exist yet is None, or an error if it cannot be made."""
 
     @property
     def stage1(self) -> Weights | None: ...
@@ -69,23 +69,23 @@ class Sources(Protocol):
 
     @property
     def rows(self) -> np.ndarray:
-        """Rows of the split that is trained on."""
+        """Rows of the training split in the cache, int64 (N,)."""
         ...
 
     def classifier_config(self) -> ClassifierConfig:
-        """That of the classifier that `requires.extractor` names, or of the one that its preset will make. Raises MismatchError."""
+        """The configuration of the classifier that `requires.extractor` names, or that its preset will train. Raises MismatchError."""
         ...
 
     def extractor_config(self) -> ClassifierConfig | ExtractorFile:
-        """The same, where any extractor will do. Raises MismatchError, or EnvironmentProblem when it cannot be downloaded."""
+        """The configuration of any kind of extractor. Raises MismatchError, or EnvironmentProblem if it cannot be downloaded."""
         ...
 
     def inception(self, name: str) -> Path:
-        """The file of an Inception-v3, published under that name or at that path. Raises EnvironmentProblem or UsageError."""
+        """The file of an Inception-v3 with a published name, or at a path. Raises EnvironmentProblem or UsageError."""
         ...
 
     def images(self, side: int, rows: np.ndarray | None = None) -> Iterator[Tensor]:
-        """Centre crops (B, 3, side, side) in [-1, 1] of images of the cache; `rows` None: those that are trained on."""
+        """Center crops (B, 3, side, side) in [-1, 1] of images of the cache; `rows` None: the training images."""
         ...
 
 
@@ -93,7 +93,7 @@ class Sources(Protocol):
 
 
 def of_images(model: ImageModelConfig) -> Requirements:
-    """Vectors of the captions, or classes, where a model is conditional on them."""
+    """Text embeddings of the captions, or classes, if the model is conditional on them."""
     return Requirements(
         text_dim=model.text_dim if model.conditioning == "text" else None,
         classes=model.num_classes if model.conditioning == "class" else None,
@@ -101,7 +101,7 @@ def of_images(model: ImageModelConfig) -> Requirements:
 
 
 def of_sgan(model: SGAN) -> Requirements:
-    """Labels, and the encoder that tells them apart."""
+    """Labels, and the encoder that predicts them."""
     return Requirements(label=model.label, num_labels=model.num_classes if model.encoder else None, classifier=True)
 
 
@@ -111,20 +111,20 @@ def of_text_encoder(model: CharCNNRNN) -> Requirements:
 
 
 def of_classifier(model: ClassifierConfig) -> Requirements:
-    """Labels, and images to measure its accuracy on."""
+    """Labels, and held-out images on which to measure the accuracy."""
     return Requirements(label=model.label, num_labels=model.num_classes, holds_out=True)
 
 
 def of_similarity(model: VSSimilarity) -> Requirements:
-    """Vectors of the captions, and an extractor."""
+    """Text embeddings of the captions, and an extractor."""
     return Requirements(text_dim=model.text_dim, classifier=not isinstance(model.extractor, ExtractorFile))
 
 
-# -- keys that a configuration leaves open ----------------------------------------------------------------------------------
+# -- keys that a configuration leaves unset ---------------------------------------------------------------------------------
 
 
 def complete_nothing(model: ModelConfig, sources: Sources) -> dict[str, Any]:
-    """No key is left open."""
+    """No key is left unset."""
     return {}
 
 
@@ -140,24 +140,24 @@ def complete_similarity(model: VSSimilarity, sources: Sources) -> dict[str, Any]
 
 
 def complete_sgan(model: SGAN, sources: Sources) -> dict[str, Any]:
-    """`encoder` is the classifier that `requires.extractor` names; its backbone has to be `sgan`."""
+    """`encoder` is the classifier that `requires.extractor` names; its backbone must be `sgan`."""
     if model.encoder is not None:
         return {}
     encoder = sources.classifier_config()
     if encoder.backbone != "sgan":
         raise MismatchError(
-            f"the encoder has backbone {encoder.backbone!r}, and only one with backbone 'sgan' can be inverted",
+            f"the encoder has backbone {encoder.backbone!r}, but only encoders with backbone 'sgan' can be inverted",
             where="requires.extractor",
-            hint="stackgan presets ls sgan-encoder shows some to train",
+            hint="to see presets that train one: stackgan presets ls sgan-encoder",
         )
     return {"encoder": encoder}
 
 
-# -- first weights ----------------------------------------------------------------------------------------------------------
+# -- initial weights --------------------------------------------------------------------------------------------------------
 
 
 def from_stage1(networks: Networks, model: ModelConfig, sources: Sources) -> dict[str, str]:
-    """Stage-I into a Stage-II generator, where one is required."""
+    """Load Stage-I into a Stage-II generator, if one is required."""
     weights = sources.stage1
     if weights is None:
         return {}
@@ -170,14 +170,14 @@ def from_stage1(networks: Networks, model: ModelConfig, sources: Sources) -> dic
 
 
 def from_classifier(networks: Networks, model: VSSimilarity, sources: Sources) -> dict[str, str]:
-    """A classifier of ours into a similarity; an extractor in a file of its own stays there."""
+    """Load a classifier into a similarity; an extractor in its own file stays there."""
     if isinstance(model.extractor, ExtractorFile):
         return {}
     assert sources.classifier is not None
     weights, classifier = sources.classifier
     if weights.config.model != model.extractor:
         raise MismatchError(
-            "this classifier has another configuration than model.extractor", where=weights.path, hint="model.extractor=null"
+            "the configuration of this classifier differs from model.extractor", where=weights.path, hint="set model.extractor=null"
         )
     similarity = networks["similarity"]
     assert isinstance(similarity, VSSimilarityNetwork)
@@ -186,17 +186,19 @@ def from_classifier(networks: Networks, model: VSSimilarity, sources: Sources) -
 
 
 def from_encoder(networks: Networks, model: SGAN, sources: Sources) -> dict[str, str]:
-    """The encoder that SGAN inverts; it has to recognize the images of the cache."""
+    """Load the encoder that SGAN inverts. Raises MismatchError if it does not recognize the images of the cache."""
     assert sources.classifier is not None and sources.labels is not None
     weights, classifier = sources.classifier
     if weights.config.model != model.encoder:
-        raise MismatchError("this encoder has another configuration than model.encoder", where=weights.path, hint="model.encoder=null")
+        raise MismatchError(
+            "the configuration of this encoder differs from model.encoder", where=weights.path, hint="set model.encoder=null"
+        )
     right = _recognized(classifier, sources.labels, sources)
     if right < 0.5:
         raise MismatchError(
             f"recognizes {100 * right:.0f} of 100 training images of this dataset: it was trained on another one, or not long enough",
             where=weights.path,
-            hint="name an encoder that was trained on this dataset in requires.extractor",
+            hint="set requires.extractor to an encoder that was trained on this dataset",
         )
     networks["encoder"].load_state_dict(classifier.state_dict())
     return {"encoder": file_sha256(weights.path)}
@@ -204,14 +206,14 @@ def from_encoder(networks: Networks, model: SGAN, sources: Sources) -> dict[str,
 
 @torch.inference_mode()
 def _recognized(classifier: Classifier, labels: Labels, sources: Sources) -> float:
-    """Share of a few hundred training images that get their label."""
+    """Fraction of a few hundred training images that are classified correctly."""
     rows = sources.rows[:: max(1, len(sources.rows) // RECOGNIZED_OF)]
     found = torch.cat([classifier(batch).argmax(1) for batch in sources.images(classifier.side, rows)]).numpy()
     return float((found == labels.ids[rows]).mean())
 
 
 def from_inception(networks: Networks, model: ClassifierConfig, sources: Sources) -> dict[str, str]:
-    """A published Inception-v3, all layers but the last; and the mean image of an encoder that takes centred images."""
+    """Load all layers of a published Inception-v3 except the last; set the mean image of an encoder that takes centered images."""
     inputs = {}
     network = networks["classifier"].get_submodule("network")
     if model.weights is not None:
@@ -219,7 +221,7 @@ def from_inception(networks: Networks, model: ClassifierConfig, sources: Sources
         _load_inception(network, path)
         inputs["weights"] = file_sha256(path)
     if isinstance(network, SGANEncoder):
-        network.centre_on(sources.images(model.resolution))
+        network.center_on(sources.images(model.resolution))
     return inputs
 
 
@@ -227,12 +229,12 @@ def _load_inception(network: nn.Module, path: Path) -> None:
     state = {key: value for key, value in without_prefix(read_checkpoint(path)).items() if not key.startswith("AuxLogits.")}
     if len(state.get("fc.bias", ())) == TENSORFLOW_CLASSES:
         raise MismatchError(
-            "is TensorFlow's Inception of 2015, which pools in another way", where=path, hint="start from torchvision-inception"
+            "this is TensorFlow's Inception of 2015, whose pooling layers differ", where=path, hint="use torchvision-inception"
         )
     last = {key: value for key, value in network.state_dict().items() if key.startswith("fc.")}
     load_official(network, {**state, **last}, where=path)
 
 
 def from_nothing(networks: Networks, model: ModelConfig, sources: Sources) -> dict[str, str]:
-    """Random weights."""
+    """Keep the random weights."""
     return {}

@@ -1,4 +1,4 @@
-"""What a step costs, counted on the meta device: nothing is allocated and nothing is computed."""
+"""The cost of a training step, counted on the meta device: nothing is allocated and nothing is computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from stackgan_cli.objectives.base import Batch, Needs, Objective
 
 @dataclass(frozen=True)
 class Estimate:
-    """`flops` counts 2 per multiply-add over one global batch; `memory` in bytes: weights, gradients, Adam moments, kept activations."""
+    """`parameters` by network; `flops` of one step on a whole batch, 2 per multiply-add; `memory` in bytes: weights, gradients, Adam
+    moments and saved activations."""
 
     parameters: dict[str, int]
     flops: int
@@ -35,7 +36,7 @@ class _MetaNoise:
 
 
 def meta_batch(needs: Needs, size: int, text_dim: int) -> Batch:
-    """A batch of `size` without contents."""
+    """A batch of `size` images on the meta device."""
 
     def images() -> dict[int, Tensor]:
         return {side: torch.empty(size, 3, side, side, device="meta") for side in needs.images}
@@ -58,7 +59,7 @@ def meta_batch(needs: Needs, size: int, text_dim: int) -> Batch:
 
 
 def run_meta_step(objective: Objective[Any], config: RunConfig) -> None:
-    """All turns of the first step, forwards and backwards, as the loop makes them (draws are kept: here they take no memory)."""
+    """All turns of the first step, forward and backward, as in the training loop (draws are kept: here they take no memory)."""
     size = config.train.batch_size // config.train.accumulate
     batch = meta_batch(objective.needs, size, registry.find(config.model.arch).requirements(config.model).text_dim or 1)
     turns = objective.turns(0, {})
@@ -82,7 +83,7 @@ def run_meta_step(objective: Objective[Any], config: RunConfig) -> None:
 
 
 def estimate(config: RunConfig) -> Estimate:
-    """Parameters by network, FLOPs of a training step and its memory."""
+    """Parameters by network, and FLOPs and memory of a training step."""
     spec = registry.find(config.model.arch)
     with torch.device("meta"):
         networks = spec.build(config.model)

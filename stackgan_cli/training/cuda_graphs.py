@@ -1,10 +1,10 @@
-"""CUDA graphs of a training step: each piece of it (a draw; a turn's loss, gradients and update) is recorded once, and from then on
+"""CUDA graphs of a training step: each part of it (a draw; a turn's loss, gradients and update) is recorded once and from then on
 launched with a single call.
 
-A step of these networks is 500 to 3,000 kernels of some ten microseconds each on a modern GPU, and unless batches are large, launching
-them one by one takes several times as long as running them. What a recording reads stays where it is: its batch and its noise are
-filled anew before every launch. Numbers from torch's global generator follow the seed that it has at the launch, so a recorded step
-gives the bits of a plain one.
+A step of these networks consists of 500 to 3,000 kernels that each take about ten microseconds on a modern GPU, and unless batches are
+large, launching them one by one takes several times as long as running them. A recording always reads the same tensors: new batches and
+noise are copied into them before every launch. Random numbers from torch's global generator follow its seed at the time of the launch,
+so a recorded step is identical to a plain one bit for bit.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from torch import Tensor
 from stackgan_cli.objectives.base import Batch, Noise
 
 WARM_UP = 3
-"""Steps that run as they are before any is recorded: libraries set themselves up, optimizers make their state."""
+"""Plain steps before the first recorded one, in which libraries and optimizers initialize their state."""
 
 MOST_TURNS = 20
-"""Turns of a step that may be recorded: recordings keep the batch and the draw of every turn, which a plain step drops after use."""
+"""Steps with more turns are not recorded: recordings keep the batch and the draw of every turn, which a plain step drops after use."""
 
 MOST_GAMES = 8
-"""Games (who moves, and in which order) of a run that are recorded; after more changes none is: recording takes as long as many steps."""
+"""Number of games (objective and sequence of turns) that are recorded in a run. After more changes none is: recording takes as long as
+many steps."""
 
 
 class KeptNoise:
-    """Noise in tensors that stay: it remembers what it was asked for, and `renew` draws the same again into the same tensors."""
+    """Noise in tensors that are reused: it remembers every request, and `renew` fills the same tensors with new noise."""
 
     def __init__(self, noise: Noise) -> None:
         self.noise: Noise | None = noise
@@ -53,7 +54,7 @@ class KeptNoise:
         return self._draw("truncated_normal", batch, *rest)
 
     def renew(self, noise: Noise) -> None:
-        """New numbers from `noise`; who asks now gets these tensors in the order in which they were first asked for."""
+        """Fill all tensors from `noise`. Requests then return these tensors, in the order of the first requests."""
         for kind, shape, values in self.drawn:
             values.copy_(getattr(noise, kind)(*shape))
         self.noise, self._again = None, iter([values for _, _, values in self.drawn])
@@ -68,11 +69,11 @@ def _tensors(batch: Batch) -> list[Tensor]:
 
 
 class Recording:
-    """The kernels that `function` launches, and what it returned: tensors that every launch writes anew."""
+    """The kernels that `function` launches, and what it returned: tensors that every launch overwrites."""
 
     def __init__(self, function: Callable[[], Any], pool: Any) -> None:
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):  # another thread makes batches meanwhile
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):  # another thread prepares batches meanwhile
             self.result = function()
 
     def launch(self) -> Any:
@@ -81,9 +82,9 @@ class Recording:
 
 
 class Recorder:
-    """Runs the pieces of a step, always in the same order: as they are at first, then from recordings, which share their memory.
+    """Runs the parts of a step, always in the same order: without recording at first, then from recordings, which share their memory.
 
-    That memory, a step's peak, stays theirs: what is drawn at a tick needs room beside it.
+    That memory, the peak of a step, stays allocated: sampling at a tick needs additional memory.
     """
 
     def __init__(self) -> None:
@@ -92,14 +93,14 @@ class Recorder:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all recordings: what they read or wrote is replaced."""
+        """Drop all recordings, because the tensors that they read or wrote are replaced."""
         self.steps = 0
         self.recordings: dict[Hashable, Recording] = {}
         self.inputs: dict[Hashable, tuple[Batch, KeptNoise]] = {}
         self.pool: Any = None
 
     def begin(self, game: Hashable) -> None:
-        """A step of `game` (who moves, and in which order) begins; of another game than before nothing recorded holds."""
+        """Start a step of `game` (objective and sequence of turns); if it differs from the previous step, all recordings are dropped."""
         if game != self.game:
             self.clear()
             self.game = game
@@ -108,11 +109,11 @@ class Recorder:
 
     @property
     def records(self) -> bool:
-        """Whether this step is a recorded one."""
+        """Whether this step runs from recordings."""
         return self.steps > WARM_UP and self.games <= MOST_GAMES
 
     def draw(self, key: Hashable, function: Callable[[Batch, Noise], Any], batch: Batch, noise: Noise) -> Any:
-        """`function(batch, noise)`; of a recorded step on its own batch and noise, which are set to these."""
+        """`function(batch, noise)`; in a recorded step `batch` and `noise` are copied into the tensors of the recording."""
         if not self.records:
             kept = KeptNoise(noise)
             self.inputs[key] = batch, kept
@@ -123,7 +124,7 @@ class Recorder:
         return self.run(key, lambda: function(own_batch, own_noise))
 
     def run(self, key: Hashable, function: Callable[[], Any]) -> Any:
-        """`function()`, whose inputs are always the same tensors."""
+        """`function()`, whose inputs must be the same tensors in every call."""
         if not self.records:
             return function()
         if key not in self.recordings:

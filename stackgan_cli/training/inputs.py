@@ -1,6 +1,6 @@
-"""What a run is made from: the cache, caption vectors, text encoder, Stage-I, classifier and labels that its configuration names.
+"""The inputs of a run: the cache, text embeddings, text encoder, Stage-I, classifier and labels that its configuration names.
 
-They are found and opened here, each once, and handed on as `ResolvedInputs`; nothing else looks for them.
+They are found and opened here, each once, and passed on as `ResolvedInputs`; no other module looks for them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ IMAGES_AT_ONCE = 256
 
 
 class ResolvedInputs:
-    """The inputs of one configuration, each opened when it is first asked for, and then kept.
+    """The inputs of one configuration, each opened when it is first needed and then kept.
 
-    `config` leaves nothing open, so that a weights file can be rebuilt from its own header. Inputs that have not been made yet are None
-    (training/plan.py says what to make). Raises DataError for the cache, MismatchError (exit 5) for inputs that do not belong together,
-    EnvironmentProblem for an extractor that cannot be downloaded, or not without `fetch`.
+    `config` is complete, so that a network can be rebuilt from the header of a weights file. Inputs that do not exist yet are None
+    (training/plan.py says how to make them). Raises DataError for the cache, MismatchError (exit 5) for inputs that do not belong
+    together, and EnvironmentProblem for an extractor that cannot be downloaded, or may not be because `fetch` is false.
     """
 
     def __init__(self, config: RunConfig, workspace: Workspace, *, fetch: bool = True) -> None:
@@ -56,46 +56,46 @@ class ResolvedInputs:
         self._check_classes()
 
     def _check_classes(self) -> None:
-        """Whether the cache has the classes, or the labels, that the model is made for."""
+        """Raise DataError unless the cache has the classes, or the labels, that the model requires."""
         classes, cache = self.requirements.classes, self.cache
         if classes is not None:
             if (cache.class_ids < 0).any():
                 raise DataError("some images have no class", where=cache.path, hint="use model.condition=text or none")
             if cache.class_ids.max() >= classes:
                 found = int(cache.class_ids.max()) + 1
-                raise DataError(f"has {found} classes, and the model {classes}", where=cache.path, hint=f"model.num_classes={found}")
+                raise DataError(f"has {found} classes, but the model has {classes}", where=cache.path, hint=f"model.num_classes={found}")
         wanted = self.requirements.num_labels
         if self.labels is not None and wanted not in (None, len(self.labels.names)):
             count = len(self.labels.names)
             needs_classifier = self.requirements.classifier
             raise DataError(
-                f"the {self.config.data.split!r} split has {count} labels ({self.requirements.label}), and the model {wanted}",
+                f"the {self.config.data.split!r} split has {count} labels ({self.requirements.label}), but the model has {wanted}",
                 where=cache.path,
-                hint="name an encoder of this dataset in requires.extractor"
+                hint="set requires.extractor to an encoder that was trained on this dataset"
                 if needs_classifier
-                else f"model.num_classes={count}, or null for as many as there are",
+                else f"set model.num_classes={count}, or null to use the number of labels",
             )
 
     # -- images and their labels ----------------------------------------------------------------------------------------------
 
     @property
     def rows(self) -> np.ndarray:
-        """Rows of the split that is trained on."""
+        """Rows of the training split in the cache, int64 (N,)."""
         return self.cache.rows(self.config.data.split)
 
     @property
     def trained_rows(self) -> np.ndarray | None:
-        """Rows to train on, where some of the split are held out; None for the whole split."""
+        """Rows to train on if part of the split is held out; None for the whole split."""
         return self.labels.trained if self.requirements.holds_out and self.labels is not None else None
 
     @cached_property
     def labels(self) -> Labels | None:
-        """What a classifier is trained to tell apart, or SGAN to generate."""
+        """The labels that a classifier predicts, or that SGAN generates images from; None if the model has none."""
         label = self.requirements.label
         return None if label is None else read_labels(self.cache, label, self.config.data.split)
 
     def images(self, side: int, rows: np.ndarray | None = None) -> Iterator[Tensor]:
-        """Centre crops (B, 3, side, side) in [-1, 1] of images of the cache; `rows` None: those that are trained on."""
+        """Center crops (B, 3, side, side) in [-1, 1] of images of the cache; `rows` None: the training images."""
         if rows is None:
             rows = self.rows if self.trained_rows is None else self.trained_rows
         store = ImageStore(self.cache, rows, side, whole=self.config.data.whole)
@@ -105,7 +105,7 @@ class ResolvedInputs:
 
     @cached_property
     def encoder_file(self) -> Path | None:
-        """The file of the text encoder: the one that `requires.text_encoder` names, else the Stage-I's weights that carry their own."""
+        """The file of the text encoder: the one that `requires.text_encoder` names, else the weights file of Stage-I if it contains one."""
         named = self._weights_of(self.config.requires.text_encoder)
         if named is not None or self.requirements.text_dim is None or self.stage1 is None:
             return named
@@ -114,7 +114,7 @@ class ResolvedInputs:
 
     @cached_property
     def text_encoder(self) -> TextEncoder | None:
-        """The text encoder; without a file of its own, the one that the workspace keeps of the caption vectors. None when unknown."""
+        """The text encoder; without `encoder_file`, the one in the workspace that made the embeddings. None if it is not known."""
         if self.requirements.text_dim is None:
             return None
         if self.encoder_file is not None:
@@ -130,7 +130,7 @@ class ResolvedInputs:
 
     @cached_property
     def vectors(self) -> CaptionVectors | None:
-        """Caption vectors: those of the encoder, else of the one that Stage-I was trained with, else the newest of the right size."""
+        """Text embeddings of the captions: by the text encoder, else by that of Stage-I, else the newest ones of the right size."""
         width = self.requirements.text_dim
         if width is None:
             return None
@@ -145,7 +145,7 @@ class ResolvedInputs:
 
     @property
     def stage1_encoder_hash(self) -> str | None:
-        """The hash of the text encoder that Stage-I was trained with; None where it is not known, or there is no Stage-I."""
+        """The hash of the text encoder that Stage-I was trained with; None if it is not known, or if there is no Stage-I."""
         known = None if self.stage1 is None or self.stage1.text_encoder is None else str(self.stage1.text_encoder["hash"])
         return None if known == "unknown" else known
 
@@ -154,7 +154,7 @@ class ResolvedInputs:
         if theirs is not None and theirs != encoder_hash:
             assert self.stage1 is not None
             raise MismatchError(
-                f"Stage-I was trained with text encoder {theirs[:8]}, and requires.text_encoder is {encoder_hash[:8]}",
+                f"Stage-I was trained with text encoder {theirs[:8]}, but requires.text_encoder is {encoder_hash[:8]}",
                 where=self.stage1.path,
                 hint=f"use its encoder, requires.text_encoder={self.stage1.path}, or train a Stage-I with this one",
             )
@@ -169,7 +169,7 @@ class ResolvedInputs:
 
     @cached_property
     def classifier(self) -> tuple[Weights, Classifier] | None:
-        """The classifier that `requires.extractor` names; None where it names another kind of extractor."""
+        """The classifier that `requires.extractor` names; None if it names another kind of extractor, or does not exist yet."""
         if not self.requirements.classifier or self.names_extractor:
             return None
         path = self._weights_of(self.config.requires.extractor)
@@ -177,14 +177,14 @@ class ResolvedInputs:
 
     @property
     def names_extractor(self) -> bool:
-        """Whether `requires.extractor` names an extractor as `evaluate` takes it, which nothing has to be trained for."""
+        """Whether `requires.extractor` names an extractor in the form of `evaluate --extractor`, which does not have to be trained."""
         return (self.config.requires.extractor or "").partition(":")[0] in KINDS
 
     def classifier_config(self) -> ClassifierConfig:
-        """That of the classifier that `requires.extractor` names, or of the one that its preset will make. Raises MismatchError."""
+        """The configuration of the classifier that `requires.extractor` names, or that its preset will train. Raises MismatchError."""
         wanted = self.config.requires.extractor
         if wanted is None:
-            hint = "stackgan presets ls classifier and sgan-encoder show some to train"
+            hint = "to see presets that train one: stackgan presets ls classifier, or stackgan presets ls sgan-encoder"
             raise MismatchError("no classifier is named", where="requires.extractor", hint=hint)
         if self.classifier is not None:
             found = self.classifier[0].config
@@ -196,7 +196,7 @@ class ResolvedInputs:
         return as_classifier(found, wanted)
 
     def extractor_config(self) -> ClassifierConfig | ExtractorFile:
-        """The same, where any extractor will do. Raises MismatchError, or EnvironmentProblem when it cannot be downloaded."""
+        """The configuration of any kind of extractor. Raises MismatchError, or EnvironmentProblem if it cannot be downloaded."""
         wanted = self.config.requires.extractor
         if wanted is None or not self.names_extractor:
             return self.classifier_config()
@@ -205,7 +205,7 @@ class ResolvedInputs:
         return ExtractorFile(spec=spec, sha256=extractor.sha256, num_features=extractor.feature_dim)
 
     def inception(self, name: str) -> Path:
-        """The file of an Inception-v3, published under that name or at that path. Raises EnvironmentProblem or UsageError."""
+        """The file of an Inception-v3 with a published name, or at a path. Raises EnvironmentProblem or UsageError."""
         return find_weights(name, self.workspace.extractors) if name in PUBLISHED else given_weights(Path(name))
 
     def _weights_of(self, requirement: str | None) -> Path | None:
@@ -213,7 +213,7 @@ class ResolvedInputs:
 
 
 def vectors_of(cache: Cache) -> list[CaptionVectors]:
-    """The caption vectors beside a cache, newest first; those made for an earlier cache of that name are passed over."""
+    """The text embeddings next to a cache, newest first; those of an earlier cache with the same name are skipped."""
     found = []
     for path in CaptionVectors.find(cache.path):
         with contextlib.suppress(MismatchError):
@@ -222,7 +222,7 @@ def vectors_of(cache: Cache) -> list[CaptionVectors]:
 
 
 def weights_of(requirement: str | None, cache: str, workspace: Workspace) -> Path | None:
-    """The weights file that a requirement names: a path, a run, or a preset whose run on `cache` is finished. None if it does not exist."""
+    """The weights file that a requirement names: a path, or a run or preset (trained on `cache`) that is finished. Else None."""
     if requirement is None:
         return None
     path = Path(requirement).expanduser()
@@ -233,19 +233,19 @@ def weights_of(requirement: str | None, cache: str, workspace: Workspace) -> Pat
 
 
 def run_name(preset: str, cache: str) -> str:
-    """The default name of a run: the preset's name and the dataset's."""
+    """The default name of a run: the name of the preset and that of the dataset."""
     dataset = Path(cache).stem
     return preset if dataset in preset.split("-") else f"{preset}-{dataset}"
 
 
 def as_classifier(found: RunConfig, requirement: str) -> ClassifierConfig:
-    """The model of what `requires.extractor` names. Raises MismatchError when it is not a classifier."""
+    """The model of what `requires.extractor` names. Raises MismatchError if it is not a classifier."""
     model = found.model.as_a(ClassifierConfig)
     if model is None:
         raise MismatchError(
-            f"{requirement!r} is a {found.model.arch}, and not a classifier",
+            f"{requirement!r} is a {found.model.arch}, not a classifier",
             where="requires.extractor",
-            hint="name a classifier's run, weights file or preset",
+            hint="give the run, weights file or preset of a classifier",
         )
     return model
 
@@ -253,5 +253,9 @@ def as_classifier(found: RunConfig, requirement: str) -> ClassifierConfig:
 def no_extractor(requirement: str) -> MismatchError:
     """The error for an extractor that does not exist or is not finished."""
     made = requirement in preset_names()
-    hint = f"stackgan train --preset {requirement}" if made else "name a classifier's run, weights file or preset; see stackgan presets ls"
+    hint = (
+        f"stackgan train --preset {requirement}"
+        if made
+        else "give the run, weights file or preset of a classifier; see stackgan presets ls"
+    )
     return MismatchError(f"the extractor {requirement!r} does not exist or is not finished", where="requires.extractor", hint=hint)

@@ -1,6 +1,6 @@
-"""From resolved inputs to a trainer: networks, objective, feed; and the weights file of a run.
+"""From resolved inputs to a trainer (networks, objective, feed), and the weights file of a run.
 
-What a run was started from (cache, encoder, Stage-I) is recorded in its `inputs.json`, and continuing with other inputs is refused.
+The inputs that a run was started from (cache, encoder, Stage-I) are recorded in its `inputs.json`; continuing with others is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Job:
     trainer: Trainer
 
     def save_weights(self, trainer: Trainer) -> None:
-        """Write a complete weights file: networks (the averaged generator where one is kept) and the text encoder when it is known."""
+        """Write a complete weights file: networks (the average of the generator if one is kept) and the text encoder if it is known."""
         inputs, tensors = self.inputs, dict[str, Tensor]()
         for name in trainer.objective.modules:
             module = trainer.sampling_module(name)
@@ -52,9 +52,9 @@ class Job:
 
 
 def open_job(inputs: ResolvedInputs, run: Run, *, device: torch.device, world: World | None = None) -> Job:
-    """Make everything that a run needs before its first step. `inputs` lack nothing (training/plan.py).
+    """Create everything that a run needs before its first step. `inputs` must be complete (training/plan.py).
 
-    Raises MismatchError when they do, or are not those that the run was started with.
+    Raises MismatchError if one is missing, or if they differ from those that the run was started with.
     """
     config, cache, needs_of = inputs.config, inputs.cache, inputs.requirements
     for item in plan(inputs):
@@ -64,7 +64,7 @@ def open_job(inputs: ResolvedInputs, run: Run, *, device: torch.device, world: W
     networks = spec.build(config.model)
     started_from: dict[str, Any] = {"cache": cache.identity}
     if not run.state_path.is_file():
-        started_from |= spec.initialise(networks, config.model, inputs)
+        started_from |= spec.initialize(networks, config.model, inputs)
     objective = spec.objective(config.model, networks)
     if inputs.vectors is not None:
         started_from["text_encoder"] = inputs.vectors.encoder_hash
@@ -96,7 +96,7 @@ def _check_same(run: Run, inputs: dict[str, Any]) -> None:
     changed = [key for key, value in inputs.items() if key in before and before[key] != value]
     if changed:
         raise MismatchError(
-            f"this run was started with another {' and '.join(key.replace('_', ' ') for key in changed)}",
+            f"this run was started with another {' and another '.join(key.replace('_', ' ') for key in changed)}",
             where=run.folder,
-            hint="give the new run a name of its own with --name",
+            hint="give the new run a different name with --name",
         )

@@ -1,7 +1,7 @@
-"""The one training loop. It names no architecture: a step is the turns of an objective (objectives/base.py).
+"""The training loop of all architectures: a step consists of the turns of an objective (objectives/base.py).
 
-Everything random is keyed by (seed, step, batch, draw), so a run that is killed at any moment continues from its last state to the
-same bits. Nothing inside a step reads a value off the device; a line of the log does, once.
+All randomness is keyed by (seed, step, batch, draw), so a run that is killed at any moment continues from its last state and ends with
+the same bits. No step waits for the device (unless an objective remembers); each line of the log does, once.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ from stackgan_cli.training.meters import Meters
 from stackgan_cli.training.optim import Player, decay_at
 
 SETTLING_IMAGES = 256
-"""Images of which the BatchNorm statistics of averaged weights are taken."""
+"""Number of images from which the BatchNorm statistics of averaged weights are computed."""
 
 
 CURVE_POINTS = 200
-"""Lines of the log that a run has at least, as far as it has so many steps, unless `train.log_steps` says otherwise."""
+"""Least number of lines in the log of a run, if it has as many steps, unless `train.log_steps` is given."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands; `losses` and `images_per_second` are means since the line of the log before."""
+    """The progress of a run; `losses` and `images_per_second` are means since the previous line of the log.
+
+    `epoch` is fractional; `seconds_left` is infinite before the first step; `memory_gib` is the peak of GPU memory, 0 on a CPU.
+    """
 
     step: int
     total_steps: int
@@ -65,15 +68,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainReport:
+    """How a call of `train` ended, and how long it took in seconds."""
+
     step: int
     total_steps: int
     seconds: float
     stopped: str
-    """`finished`, `stop-after` or `signal`."""
+    """Why training stopped: `finished`, `stop-after` or `signal`."""
 
 
 class Held:
-    """The batches and draws of a step, each from its first turn to its last, so that no more are in memory than are needed."""
+    """The batches and draws of a step, each kept from its first turn to its last, so that memory holds no more than necessary."""
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         self.turns = turns
@@ -83,7 +88,7 @@ class Held:
         self._last_of_draw = {(turn.batch, turn.draw): index for index, turn in enumerate(turns)}
 
     def drop(self, index: int) -> None:
-        """Forget what no turn after turn `index` uses."""
+        """Drop the batch and the draw of turn `index` if no later turn uses them."""
         turn = self.turns[index]
         if self._last_of_draw[turn.batch, turn.draw] == index:
             self.draws.pop((turn.batch, turn.draw), None)
@@ -92,7 +97,10 @@ class Held:
 
 
 class Trainer:
-    """Networks, players and randomness of one run: everything between two ticks."""
+    """The networks, optimizers and random numbers of one run, and the training step.
+
+    `world`: this process among several; None: the only one. Moves the modules of `objective` to `device`.
+    """
 
     def __init__(
         self, objective: Objective[Any], feed: Feed, config: TrainConfig, *, device: torch.device, world: World | None = None
@@ -109,7 +117,7 @@ class Trainer:
             module.train()
         self.players = {phase.name: Player(phase, config) for phase in objective.phases}
         on_gpu = device.type == "cuda"
-        # What steps take their batches from; with `accumulate`, which is there to save memory, none are made ahead.
+        # Where steps get their batches; with `accumulate`, which saves memory, none are prepared in advance.
         self.batches: Feed | Prefetcher = Prefetcher(feed) if on_gpu and config.accumulate == 1 else feed
         whole = self.world.size == config.accumulate == 1
         self.recorder = Recorder() if on_gpu and config.cuda_graphs == "auto" and whole else None
@@ -120,7 +128,7 @@ class Trainer:
     # -- one step -----------------------------------------------------------------------------------------------------------
 
     def run_step(self) -> None:
-        """One optimization step: all turns of the objective."""
+        """One training step: all turns of the objective."""
         objective = self._enter(self.step)
         turns = objective.turns(self.step, self.memory)
         recorder = self.recorder if len(turns) <= MOST_TURNS else None
@@ -135,11 +143,11 @@ class Trainer:
             player.set_rate(player.base_rate * decay_at(self.epoch, self.config.optim))
             for slice_ in range(self.config.accumulate):
                 losses = self._take_turn(objective, held, index, slice_, recorder)
-                labelled = {turn.phase if name == "total" else f"{turn.phase}/{name}": value for name, value in losses.items()}
-                self.meters.add(labelled)
+                labeled = {turn.phase if name == "total" else f"{turn.phase}/{name}": value for name, value in losses.items()}
+                self.meters.add(labeled)
                 if remembers:
                     share = self.config.accumulate * moves[turn.phase]
-                    seen |= {label: seen.get(label, 0.0) + value.detach() / share for label, value in labelled.items()}
+                    seen |= {label: seen.get(label, 0.0) + value.detach() / share for label, value in labeled.items()}
             held.drop(index)
             snaps = self.config.ema_snap_every
             if player.average is not None and snaps is not None and (self.step + 1) % snaps == 0:
@@ -150,7 +158,7 @@ class Trainer:
         self.batches_used += len({turn.batch for turn in turns})
 
     def _enter(self, step: int) -> Objective[Any]:
-        """The game of `step`. A new stage of a run starts with new optimizers and without memory."""
+        """The objective of `step`. At the start of a new stage the optimizers are reset and the memory is cleared."""
         objective = objective_at(self.stages, step)
         if step and objective_at(self.stages, step - 1) is not objective:
             self.memory.clear()
@@ -159,10 +167,10 @@ class Trainer:
         return objective
 
     def _take_turn(self, objective: Objective[Any], held: Held, index: int, slice_: int, recorder: Recorder | None) -> dict[str, Tensor]:
-        """The losses of (a slice of) a turn, after its gradients and, with the last slice, the step of its player."""
+        """Compute the losses and gradients of (a slice of) a turn and, after the last slice, update the parameters. Returns the losses."""
         turn = held.turns[index]
         key = (turn.batch, turn.draw)
-        if self.config.accumulate > 1:  # which is there to save memory: one slice at a time
+        if self.config.accumulate > 1:  # to save memory, one slice at a time
             draw = self._draw(objective, held.turns, turn, self._batch(turn, slice_), slice_, recorder)
         else:
             if turn.batch not in held.batches:
@@ -180,7 +188,7 @@ class Trainer:
     def _draw(
         self, objective: Objective[Any], turns: Sequence[Turn], turn: Turn, batch: Batch, slice_: int, recorder: Recorder | None
     ) -> Any:
-        """The forward passes that `turn` and those that share its draw build on."""
+        """The forward passes shared by `turn` and all turns with the same draw."""
         part, parts = self._part(slice_), self.world.size * self.config.accumulate
         noise = Noise(self.config.seed, "noise", self.step, turn.batch, turn.draw, device=self.device, part=part, parts=parts)
         reseed(self.config.seed, "draw", self.step, turn.batch, turn.draw, part)
@@ -196,7 +204,7 @@ class Trainer:
         return recorder.draw(key, forward, batch, noise) if recorder else forward(batch, noise)
 
     def _learn(self, objective: Objective[Any], turn: Turn, draw: Any, last: bool) -> dict[str, Tensor]:
-        """The loss of a turn on (a slice of) its batch, its gradients and, after the last slice, the step of its player."""
+        """The losses of a turn on (a slice of) its batch, their gradients and, after the last slice, the update of the parameters."""
         phase, player = objective.phase(turn.phase), self.players[turn.phase]
         self._only_trainable([turn])
         with self.precision(self.device):
@@ -219,7 +227,7 @@ class Trainer:
         return self.world.rank * self.config.accumulate + slice_
 
     def _only_trainable(self, turns: Sequence[Turn]) -> None:
-        """Let only the phases of `turns` have gradients, so that no gradient of a weight is computed to be thrown away."""
+        """Enable gradients for the parameters of `turns` only, so that no unused gradient is computed."""
         active = {turn.phase for turn in turns}
         for name, player in self.players.items():
             if name not in active:
@@ -231,12 +239,13 @@ class Trainer:
 
     @property
     def epoch(self) -> float:
+        """Number of batches used so far, in epochs."""
         return self.batches_used * self.feed.batch_size / len(self.feed)
 
     # -- state --------------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything that continues this training bit for bit."""
+        """Everything that is needed to continue this run bit for bit."""
         return {
             "step": self.step,
             "batches": self.batches_used,
@@ -247,6 +256,7 @@ class Trainer:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`, which may come from another kind of device."""
         for name, module in self.objective.modules.items():
             module.load_state_dict(state["modules"][name])
         for name, player in self.players.items():
@@ -254,12 +264,12 @@ class Trainer:
             if player.average:
                 player.average.module.load_state_dict(state["averages"][name])
         self.step, self.memory = state["step"], dict(state["memory"])
-        self.batches_used = state.get("batches", self.step)  # states of earlier versions: a batch per step
+        self.batches_used = state.get("batches", self.step)  # states of earlier versions: one batch per step
         if self.recorder:
             self.recorder.clear()
 
     def sampling_module(self, name: str) -> nn.Module:
-        """The module to sample from and to save: its average where one is kept, with BatchNorm statistics of its own."""
+        """The module `name` to sample from and to save: its average if one is kept, with up-to-date BatchNorm statistics."""
         module = self.objective.modules[name]
         for player in self.players.values():
             if player.average is not None and player.ema is module:
@@ -271,7 +281,7 @@ class Trainer:
 
     @torch.no_grad()
     def _draw_some(self) -> None:
-        """Forward passes on the first batches of the split: always the same, so that nothing depends on where a run was interrupted."""
+        """Forward passes on the first batches of the split: always the same, so that the result does not depend on interruptions."""
         objective, parts = objective_at(self.stages, self.step), self.world.size * self.config.accumulate
         for index in range(math.ceil(SETTLING_IMAGES * parts / self.feed.batch_size)):
             batch = self.feed.batch(index, 0, 0, parts)
@@ -286,7 +296,7 @@ def _wants_channels_last(module: nn.Module) -> bool:
 
 
 def total_steps(config: TrainConfig, num_images: int, batch_size: int | None = None, batches_per_step: int = 1) -> int:
-    """Optimization steps of a whole run over a split of `num_images`."""
+    """Number of steps in a whole run on a split of `num_images`."""
     if config.steps is not None:
         return config.steps
     assert config.epochs is not None
@@ -294,7 +304,7 @@ def total_steps(config: TrainConfig, num_images: int, batch_size: int | None = N
 
 
 def log_interval(config: TrainConfig, num_steps: int) -> int:
-    """Steps between two lines of the log of a run of `num_steps`."""
+    """Number of steps between two lines of the log, in a run of `num_steps`."""
     return min(config.log_steps or max(1, num_steps // CURVE_POINTS), config.tick_steps)
 
 
@@ -309,11 +319,11 @@ def train(
     stop_after: float | None = None,
     save_seconds: float = 60.0,
 ) -> TrainReport:
-    """Train until the end of the schedule, a signal, or `stop_after` seconds; continue from the run's state when it has one.
+    """Train until the end of the schedule, a signal, or `stop_after` seconds; continues from the state of the run if it has one.
 
-    `save_weights(trainer)` writes a weights file. State is saved at the first tick, at ticks at least `save_seconds` apart, and at
-    every stop. Every tick and every stop has a line in the log; `on_log` is called after each line, `on_tick` at ticks and stops.
-    Raises Diverged (exit 7) when a loss in the log is not finite: the last good state stays.
+    `save_weights(trainer)` writes a weights file. The state is saved at the first tick, at ticks at least `save_seconds` apart, and when
+    training stops. The log has a line for every tick and stop; `on_log` is called after each line, `on_tick` at ticks and stops.
+    Raises Diverged (exit 7) if a loss in the log is not finite; the last good state is kept. Raises DataError if the state is damaged.
     """
     config, world = trainer.config, trainer.world
     state = run.load_state(trainer.device)
@@ -336,7 +346,7 @@ def train(
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad:
             raise Diverged(
-                f"{', '.join(bad)} became non-finite before step {trainer.step}",
+                f"{', '.join(bad)} became infinite or NaN before step {trainer.step}",
                 where=run.folder,
                 hint="the last good state was kept; try a smaller train.optim.lr, or train.precision=fp32",
             )
@@ -349,7 +359,7 @@ def train(
     while trainer.step < end and not stopped:
         trainer.run_step()
         at_tick = trainer.step % config.tick_steps == 0 or trainer.step == end
-        if world.size == 1 or at_tick or trainer.step % 10 == 0:  # several ranks have to agree, which costs a collective
+        if world.size == 1 or at_tick or trainer.step % 10 == 0:  # several ranks have to agree, which costs communication
             if world.any(stop is not None and stop.signal is not None, trainer.device):
                 stopped = "signal"
             elif world.any(stop_after is not None and time.monotonic() - started >= stop_after, trainer.device):
@@ -366,7 +376,7 @@ def train(
                 if last or trainer.step - first <= config.tick_steps or time.monotonic() - last_save >= save_seconds:
                     run.save_state({**trainer.state(), "line": progress.line()})
                     last_save = time.monotonic()
-            run.append_log(progress.line())  # after the state: a run that its log calls finished is saved
+            run.append_log(progress.line())  # after the state, so that a run whose log says it is finished has been saved
             on_log(progress)
             if at_tick:
                 on_tick(trainer, progress)

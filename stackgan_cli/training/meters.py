@@ -1,4 +1,4 @@
-"""Sums of losses that stay on the device between two lines of the log: reading them is the one device sync of a line."""
+"""Sums of losses, kept on the device between two lines of the log: reading them is the only device sync per line."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 class Meters:
-    """Running means of named scalars, and whether each of them was always finite."""
+    """Running means of named scalars; a mean is not finite if any of its values was not."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Count each scalar once."""
+        """Add one value to each of the named means."""
         given = {name: value.detach().float() for name, value in values.items()}
         known = [name for name in given if name in self._sums]
         if known:
@@ -27,7 +27,7 @@ class Meters:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def read(self) -> dict[str, float]:
-        """Means since the last call (one device sync); a value that was ever non-finite makes its mean so."""
+        """The means since the last call (one device sync)."""
         names = list(self._sums)
         values = torch.stack(list(self._sums.values())).tolist() if names else []
         means = {name: value / self._counts[name] for name, value in zip(names, values, strict=True)}

@@ -21,7 +21,7 @@ def base_rate(phase: Phase[Any], config: OptimConfig) -> float:
 
 
 def decay_at(epoch: float, config: OptimConfig) -> float:
-    """What the learning rate is multiplied by at `epoch` (fractions of an epoch count down)."""
+    """The factor of the learning rate at `epoch` (fractional)."""
     if config.decay_every is None:
         return 1.0
     intervals = int(max(0.0, epoch - config.decay_after) / config.decay_every + 1e-9)
@@ -29,7 +29,7 @@ def decay_at(epoch: float, config: OptimConfig) -> float:
 
 
 def make_optimizer(params: Sequence[nn.Parameter], config: OptimConfig, lr: float) -> torch.optim.Optimizer:
-    """Adam or RMSprop (alpha 0.99, Torch7's default), in the fused or multi-tensor form; on a GPU so that its step can be recorded."""
+    """Adam or RMSprop (alpha 0.99, Torch7's default), fused or multi-tensor; on a GPU in the form that CUDA graphs can record."""
     on_gpu = params[0].is_cuda
     rate = torch.tensor(lr, device=params[0].device) if on_gpu else lr
     if config.kind == "adam":
@@ -38,9 +38,9 @@ def make_optimizer(params: Sequence[nn.Parameter], config: OptimConfig, lr: floa
 
 
 class MovingAverage:
-    """avg = decay * avg + (1 - decay) * live over parameters.
+    """avg = decay * avg + (1 - decay) * live, over parameters.
 
-    BatchNorm statistics of the live weights do not fit the average, which lags behind; `settle` gives it its own.
+    The BatchNorm statistics of the live weights do not fit the average, which lags behind; `settle` computes its own.
     """
 
     def __init__(self, live: nn.Module, decay: float) -> None:
@@ -60,7 +60,7 @@ class MovingAverage:
     def settle(self, forward: Callable[[], None]) -> None:
         """Recompute the BatchNorm statistics of the average (Izmailov et al., UAI 2018, section 3.2): means over the batches of `forward`.
 
-        `forward` runs the live module, which has the average's parameters meanwhile and is left as it was.
+        `forward` runs the live module, which has the parameters of the average during the call and is restored afterwards.
         """
         live: list[Tensor] = list(self.live.parameters())
         norms = [m for m in self.live.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.training]
@@ -85,7 +85,7 @@ class MovingAverage:
 
 
 class Player:
-    """The parameters of a phase with their optimizer and, perhaps, the average of its generator."""
+    """The parameters of a phase with their optimizer and, if one is kept, the moving average."""
 
     def __init__(self, phase: Phase[Any], config: TrainConfig) -> None:
         self.config, self.ema = config.optim, phase.ema
@@ -93,10 +93,10 @@ class Player:
         self.base_rate = base_rate(phase, config.optim)
         self.reset_optimizer()
         self.average = MovingAverage(phase.ema, config.ema) if phase.ema is not None and config.ema > 0 else None
-        self.settled = -1  # the step of its average's BatchNorm statistics
+        self.settled = -1  # the step for which the BatchNorm statistics of the average were computed
 
     def reset_optimizer(self) -> None:
-        """Replace the optimizer by a new one."""
+        """Replace the optimizer with a new one."""
         self.rate = self.base_rate
         self.optimizer = make_optimizer(self.params, self.config, self.rate)
 
@@ -108,7 +108,7 @@ class Player:
                 group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
     def load_optimizer(self, state: Mapping[str, Any]) -> None:
-        """Continue with the moments of `state`, which may come from another kind of device."""
+        """Load the moments of `state`, which may come from another kind of device."""
         own = [{key: group[key] for key in ("lr", "capturable")} for group in self.optimizer.param_groups]
         groups = [saved | mine for saved, mine in zip(state["param_groups"], own, strict=True)]
         self.optimizer.load_state_dict({**state, "param_groups": groups})

@@ -1,4 +1,4 @@
-"""What has to be made before a run can start, in order, with what each part costs."""
+"""What has to be made before a run can start, in order, and what each part costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stackgan_cli.training.loop import total_steps
 
 @dataclass(frozen=True)
 class Prerequisite:
-    """One missing thing. `command` makes it by hand; `config` is the run to train (None for `vectors`)."""
+    """One missing input. `command` makes it; `config` is the run to train (None for `vectors`)."""
 
     kind: Literal["text-encoder", "vectors", "stage1", "extractor"]
     what: str
@@ -25,9 +25,9 @@ class Prerequisite:
 
 
 def plan(inputs: ResolvedInputs) -> list[Prerequisite]:
-    """The prerequisites that are missing, in the order in which they are made.
+    """The missing prerequisites, in the order in which they have to be made.
 
-    Raises MismatchError when a requirement names nothing that exists or can be made.
+    Raises MismatchError if a requirement names something that neither exists nor can be made.
     """
     requires, missing = inputs.config.requires, _captions(inputs)
     if requires.stage1 is not None and inputs.stage1 is None:
@@ -39,13 +39,13 @@ def plan(inputs: ResolvedInputs) -> list[Prerequisite]:
 
 
 def _captions(inputs: ResolvedInputs) -> list[Prerequisite]:
-    """The caption vectors, and before them their encoder."""
+    """The text embeddings of the captions, preceded by the text encoder."""
     text_dim, cache = inputs.requirements.text_dim, inputs.config.data.cache
     if text_dim is None or inputs.vectors is not None:
         return []
     command = f"stackgan encode-text {cache}"
     vectors = Prerequisite(
-        "vectors", f"text vectors of {inputs.cache.path.stem}", f"{inputs.cache.num_captions:,} captions to encode", command
+        "vectors", f"text embeddings of {inputs.cache.path.stem}", f"{inputs.cache.num_captions:,} captions to encode", command
     )
     encoder = inputs.config.requires.text_encoder
     if inputs.stage1 is not None and inputs.encoder_file == inputs.stage1.path:
@@ -54,9 +54,9 @@ def _captions(inputs: ResolvedInputs) -> list[Prerequisite]:
         return [vectors]
     if inputs.stage1 is not None and inputs.stage1_encoder_hash is not None:
         raise MismatchError(
-            f"Stage-I was trained with text encoder {inputs.stage1_encoder_hash[:8]}, which is not here",
+            f"Stage-I was trained with text encoder {inputs.stage1_encoder_hash[:8]}, which was not found",
             where=inputs.stage1.path,
-            hint="name its file with requires.text_encoder=FILE",
+            hint="give its file with requires.text_encoder=FILE",
         )
     return [_training("text-encoder", encoder, inputs, {"text_dim": text_dim}), vectors]
 
@@ -64,12 +64,12 @@ def _captions(inputs: ResolvedInputs) -> list[Prerequisite]:
 def _training(
     kind: Literal["text-encoder", "stage1", "extractor"], preset: str, inputs: ResolvedInputs, model: dict[str, Any]
 ) -> Prerequisite:
-    """The run of a preset, changed in the dataset and in those keys of its model that have to agree."""
+    """The run of a preset, with the dataset and the model keys `model` overridden."""
     if preset not in preset_names():
         raise MismatchError(
-            f"{preset!r} is neither a finished run, a weights file nor a preset",
+            f"{preset!r} is not a finished run, a weights file or a preset",
             where=f"requires.{kind.replace('-', '_')}",
-            hint="stackgan presets ls",
+            hint="list the presets with `stackgan presets ls`",
         )
     base, cache = load_config(preset, []), inputs.config.data.cache
     if kind == "extractor":

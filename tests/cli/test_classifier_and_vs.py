@@ -137,14 +137,14 @@ def test_a_similarity_on_an_extractor_with_a_file_of_its_own(shell: Shell, tmp_p
         (["tiny-classifier", "model.label=bodi"], 4, "did you mean 'body'"),
         (["tiny-classifier", "model.label=plumage"], 4, "model.label may be class, background, beak"),
         (["tiny-classifier", "model.label=body+"], 3, "model.label"),
-        (["tiny-classifier", "model.num_classes=5"], 4, "has 8 labels (body), and the model 5"),
+        (["tiny-classifier", "model.num_classes=5"], 4, "has 8 labels (body), but the model has 5"),
         (["tiny-classifier", "data.split=validation"], 3, "'train', 'test' or 'all'"),
         (["tiny-classifier", "model.weights=x.pth"], 3, "only the inception backbone"),
         (["tiny-classifier", "model.backbone=inception", "model.weights=nowhere.pth"], 2, "no such file"),
         (["tiny-vs", NO_TEXT, "requires.extractor=null"], 5, "no classifier is named"),
         (["tiny-vs", NO_TEXT, "requires.extractor=nothing"], 5, "does not exist or is not finished"),
         (["tiny-vs", NO_TEXT, "requires.extractor=torchscript:nowhere.pt"], 2, "no such file"),
-        (["tiny-vs", NO_TEXT, "requires.extractor=tiny-stage1"], 5, "is a stackgan-v1, and not a classifier"),
+        (["tiny-vs", NO_TEXT, "requires.extractor=tiny-stage1"], 5, "is a stackgan-v1, not a classifier"),
     ],
 )
 def test_what_cannot_be_trained(shell: Shell, words: list[str], code: int, expected: str) -> None:  # noqa: F811

@@ -296,7 +296,7 @@ def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
         (["demo:test"], 2, "compares with real images, and none are given"),
         (["folder"], 2, "name a prepared dataset with --cache"),
         (["words", "free"], 2, "the reference is a folder"),
-        (["tiny-classifier-demo"], 2, "makes no images"),
+        (["tiny-classifier-demo"], 2, "does not generate images"),
         (["junk.pt"], 5, "not a readable safetensors file"),
         (["words", "--weights", "runs/*"], 2, "not both"),
         (["--weights", "runs/wrods/weights/*"], 2, "no weights files"),

@@ -1,6 +1,6 @@
 """Whatever is wrong with a configuration file or an override, the user sees one readable error and the right exit code.
 
-Two sources of broken input, all through the real `main()`: a list of the classes of mistake, and seeded random damage to presets.
+The broken input is a list of kinds of mistakes, and presets with seeded random damage; all of it goes through the real `main()`.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def test_broken_files(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     one_readable_error(capsys, ["train", "--preset", str(file), "--dry-run"], expect)
 
 
-def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_paths_that_are_not_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one_readable_error(capsys, ["presets", "validate", str(tmp_path / "absent.yaml")], "no such file")
     (tmp_path / "folder.yaml").mkdir()
     one_readable_error(capsys, ["presets", "validate", str(tmp_path / "folder.yaml")], "folder")
@@ -138,7 +138,7 @@ def test_broken_overrides(word: str, expect: str, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("word", ["lr", "train.steps", "demo-stage1", "", "--nonsense=3", "--steps"])
-def test_words_that_are_no_overrides_are_wrong_usage(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_words_that_are_not_overrides_are_usage_errors(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     one_readable_error(capsys, ["train", "--preset", "tiny-stage1", word], "", codes=(2,))
 
 
@@ -150,7 +150,7 @@ def test_a_key_twice_and_several_mistakes_at_once(capsys: pytest.CaptureFixture[
 
 
 def damage(rng: random.Random, tree: dict[str, object]) -> str:
-    """Break one random key of a resolved configuration; returns a word that the error has to contain."""
+    """Break one random key of a resolved configuration; returns a word that the error must contain."""
     path: list[str] = []
     node = tree
     while True:

@@ -1,8 +1,9 @@
-"""Presets, `extends`, overrides and the way back to YAML."""
+"""Presets, `extends`, overrides and writing a configuration as YAML."""
 
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from stackgan_cli.errors import ConfigError, UsageError
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_is_valid_and_survives_the_way_to_yaml_and_back(name: str, tmp_path: Path) -> None:
+def test_every_preset_is_valid_and_survives_a_round_trip_through_yaml(name: str, tmp_path: Path) -> None:
     config = load_config(name)
     assert config.name == name
     assert config.summary and config.paper
@@ -183,3 +184,28 @@ def test_presets_say_only_what_their_variant_does_not(name: str) -> None:
     assert not {key for key in row if key in model and getattr(config, key) == row[key]}
     assert "wrong_pairs" not in model or model["wrong_pairs"] in ("none", "batch")
     assert not any(isinstance(value, float) and math.isnan(value) for value in model.values())
+
+
+PREPARE = re.compile(r"stackgan prepare (\S+)((?: --[a-z-]+ [^\s`;,]+)*)")
+"""A command in a comment: the dataset and the options."""
+
+
+def prepared_caches(text: str) -> list[str]:
+    """The names of the caches that the commands in a preset's comments make."""
+    comments = "\n".join(line.partition("#")[2] for line in text.splitlines())
+    found = []
+    for dataset, options in PREPARE.findall(comments):
+        words = options.split()
+        found.append(words[words.index("--name") + 1] if "--name" in words else dataset.rstrip("`;,."))
+    return found
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_command_in_a_comment_makes_the_cache_of_the_preset(name: str) -> None:
+    assert set(prepared_caches(find_preset(name).read_text(encoding="utf-8"))) <= {load_config(name).data.cache}
+
+
+def test_names_of_caches_are_found_in_comments() -> None:
+    text = "# stackgan prepare cub --image-size 608 --name cub-608\n# `stackgan prepare demo --count 12`.\na: b  # stackgan prepare svhn; x"
+    assert prepared_caches(text) == ["cub-608", "demo", "svhn"]
+    assert prepared_caches(find_preset("demo-stage1").read_text(encoding="utf-8")) == ["demo", "demo"]

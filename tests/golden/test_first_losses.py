@@ -1,7 +1,7 @@
-"""The first losses of every `tiny-*` preset, as they were when the file beside this one was written.
+"""The first losses of every `tiny-*` preset, compared with those stored in the file next to this one.
 
-A change that is not meant to change any number must leave them alone. They were computed on one processor; on another one rounding differs,
-and so they are compared with a tolerance. `python tests/golden/test_first_losses.py` writes them anew.
+A change that is not meant to change results must not change them. They were computed on one processor; rounding differs on others, so
+they are compared with a tolerance. `python tests/golden/test_first_losses.py` writes the file again.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ FILE = Path(__file__).with_name("first-losses.json")
 PRESETS = [name for name in preset_names() if name.startswith("tiny-")]
 STEPS = 3
 TOLERANCES = ((5e-3, 5e-4), (0.05, 0.01), (0.05, 0.02))
-"""Relative and absolute, by step: rounding of another processor grows. Without AVX the smallest terms of HDGAN move by this much."""
+"""Relative and absolute, by step: differences in rounding grow. Without AVX the smallest terms of HDGAN change by this much."""
 SHORT = ["samples.rows=1", "samples.columns=1", "--device", "cpu", "--quiet"]
 
 Losses = list[dict[str, float]]
 
 
 def first_losses(preset: str, root: Path) -> Losses:
-    """The losses of each of the first steps of a preset, whose Stage-I, where it has one, is of a single step."""
+    """The losses of each of the first steps of a preset; its Stage-I, if it has one, is trained for one step."""
     config = load_config(preset)
     data = ("demo", "--count", "100", "--species", "50", "--image-size", "152") if config.data.cache == "demo" else (config.data.cache,)
     if not (root / "caches" / f"{config.data.cache}.h5").exists():

@@ -1,4 +1,4 @@
-"""Conditioning augmentation in its variants, published names, normalization, initialisation, noise in the layout of images."""
+"""Conditioning augmentation in its variants, published names, normalization, initialization, noise in the layout of images."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_every_normalization_is_initialized(norm: Norm, initialize: Callable[[nn
         assert not bias.any()
 
 
-def test_initialisation() -> None:
+def test_initialization() -> None:
     torch.manual_seed(0)
     for truncated in (False, True):
         network = nn.Sequential(nn.Conv2d(64, 64, 3, bias=False), nn.BatchNorm2d(4096), nn.Linear(256, 64))

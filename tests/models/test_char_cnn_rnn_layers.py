@@ -1,4 +1,4 @@
-"""The shortcuts of the text encoder change nothing: gathers for the first convolution, repeated columns behind the last character."""
+"""The shortcuts of the text encoder change nothing: gathers for the first convolution, repeated columns after the last character."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CAPTIONS = ["a red bird", "this bird has a bright yellow body, with brown on its
 
 
 def dense(network: CharCNNRNN, codes: torch.Tensor) -> torch.Tensor:
-    """Inputs of the recurrence the plain way: one-hot, dense convolutions over all 201 places, threshold before pool."""
+    """Inputs of the recurrence computed directly: one-hot, dense convolutions over all 201 positions, threshold before pooling."""
     x = F.one_hot(codes.long(), 71)[..., 1:].to(network.conv1.weight.dtype).transpose(1, 2)
     x = F.max_pool1d(F.threshold(network.conv1(x), 1e-6, 0), 3)
     x = F.max_pool1d(F.threshold(network.conv2(x), 1e-6, 0), 3)
@@ -43,7 +43,7 @@ def test_values_and_gradients_are_those_of_dense_convolutions(variant: str, leng
 
 
 def test_gate_weighs_the_candidate() -> None:
-    """With the update gate shut the first state stays; with it open the candidates replace it."""
+    """With the update gate closed the first state stays; with it open the candidates replace it."""
     torch.manual_seed(0)
     recurrence, x = GatedRecurrence(4), torch.randn(2, 5, 4)
     first = torch.tanh(recurrence.i2h(x[:, 0]))
@@ -56,7 +56,7 @@ def test_gate_weighs_the_candidate() -> None:
 
 @pytest.mark.parametrize("variant", ["cvpr", "icml-flowers", "icml-cub"])
 def test_initial_weights(variant: str) -> None:
-    """uniform(-0.08, 0.08) at the published sizes; at others as wide as keeps the variance of the activations."""
+    """uniform(-0.08, 0.08) at the published sizes; at other sizes the interval keeps the variance of the activations."""
     published = CharCNNRNN(variant)
     for parameter in published.parameters():
         assert 0.075 < parameter.detach().abs().max() <= 0.08

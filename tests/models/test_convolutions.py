@@ -1,4 +1,4 @@
-"""The cheap forms of the up-sampling convolution and of the joint convolution equal the plain ones, values and gradients."""
+"""The short forms of the up-sampling, joint and deep convolutions equal the plain ones, in values and gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients written by hand are those of the function, and can be differentiated themselves, as gradient penalties need."""
+"""Hand-written gradients are correct and can be differentiated again, as gradient penalties require."""
 
 from __future__ import annotations
 

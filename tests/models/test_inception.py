@@ -44,7 +44,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 def test_it_is_torch_fidelitys_network(tmp_path: Path) -> None:
     fidelity = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
     ours = lively(tensorflows())
-    torch.save(ours.state_dict(), tmp_path / "random.pth")  # its constructor takes weights from a file, and takes all of them or none
+    torch.save(ours.state_dict(), tmp_path / "random.pth")  # its constructor loads weights from a file, which must be complete
     names = ["2048", "logits_unbiased", "logits"]
     theirs = fidelity.FeatureExtractorInceptionV3("random", names, feature_extractor_weights_path=str(tmp_path / "random.pth"))
     pixels = torch.randint(0, 256, (2, 3, 299, 299), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -88,7 +88,7 @@ def test_parameters(classes: int, millions: float) -> None:
 
 
 @torch.no_grad()
-def test_folding_the_normalisation_changes_nothing() -> None:
+def test_folding_the_normalization_changes_nothing() -> None:
     network = lively(tensorflows())
     x = images(1, 107)
     before = network.features(x)

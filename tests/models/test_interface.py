@@ -1,4 +1,4 @@
-"""A model without captions implements the unconditional part of the interface and nothing else."""
+"""A model without captions implements only the unconditional part of the interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder that SGAN inverts: published sizes, layers one by one, its own range of pixels and back."""
+"""The encoder that SGAN inverts: published sizes, every path through its layers, its range of pixels."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_published_sizes(config: Config, parameters: int, pool2: tuple[int, ...]
 @pytest.mark.parametrize(("side", "channels"), [(16, 1), (20, 3), (28, 1), (32, 3), (64, 3)])
 def test_every_way_through_its_layers_is_the_same(side: int, channels: int) -> None:
     torch.manual_seed(0)
-    encoder = SGANEncoder(7, side, channels, (3, 4), 5, centred=channels == 3)
-    encoder.centre_on([torch.rand(3, 3, side, side) * 2 - 1])
+    encoder = SGANEncoder(7, side, channels, (3, 4), 5, centered=channels == 3)
+    encoder.center_on([torch.rand(3, 3, side, side) * 2 - 1])
     images = torch.rand(4, 3, side, side) * 2 - 1
     levels = {"image": encoder.native(images)}
     for lower, upper in zip(encoder.LEVELS, encoder.LEVELS[1:], strict=False):
@@ -44,21 +44,21 @@ def test_every_way_through_its_layers_is_the_same(side: int, channels: int) -> N
 
 
 def test_images_in_its_own_range() -> None:
-    grey = (torch.rand(5, 1, 28, 28) * 2 - 1).expand(-1, 3, -1, -1)
+    gray = (torch.rand(5, 1, 28, 28) * 2 - 1).expand(-1, 3, -1, -1)
     encoder = SGANEncoder(2)
-    native = encoder.native(grey)
+    native = encoder.native(gray)
     assert native.shape == (5, 1, 28, 28) and native.min() >= 0 and native.max() <= 1
-    assert torch.allclose(native * 2 - 1, grey[:, :1], atol=1e-6)
-    colour = torch.rand(5, 3, 32, 32) * 2 - 1
-    encoder = SGANEncoder(2, 32, 3, (3, 4), centred=True)
-    encoder.centre_on(colour.split(2))
-    pixels = (colour.numpy().astype(np.float64) + 1) / 2
-    assert np.allclose(encoder.native(colour).numpy(), pixels - pixels.mean(0), atol=1e-6)
-    again = SGANEncoder(2, 32, 3, (3, 4), centred=True)
+    assert torch.allclose(native * 2 - 1, gray[:, :1], atol=1e-6)
+    color = torch.rand(5, 3, 32, 32) * 2 - 1
+    encoder = SGANEncoder(2, 32, 3, (3, 4), centered=True)
+    encoder.center_on(color.split(2))
+    pixels = (color.numpy().astype(np.float64) + 1) / 2
+    assert np.allclose(encoder.native(color).numpy(), pixels - pixels.mean(0), atol=1e-6)
+    again = SGANEncoder(2, 32, 3, (3, 4), centered=True)
     again.load_state_dict(encoder.state_dict())
-    assert torch.equal(again.native(colour), encoder.native(colour))
-    encoder.centre_on([colour])
-    assert torch.allclose(again.native(colour), encoder.native(colour), atol=1e-6)  # the mean of before is no part of the new one
+    assert torch.equal(again.native(color), encoder.native(color))
+    encoder.center_on([color])
+    assert torch.allclose(again.native(color), encoder.native(color), atol=1e-6)  # the previous mean has no effect on the new one
 
 
 def test_gradients_reach_the_image() -> None:

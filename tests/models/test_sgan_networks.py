@@ -69,7 +69,7 @@ def test_labels_become_one_hot_vectors() -> None:
     [
         ({"levels": ["pool2", "fc3"]}, "from top to bottom"),
         ({"levels": ["fc3", "fc3"]}, "at most once"),
-        ({"z_dims": [3]}, "as many numbers"),
+        ({"z_dims": [3]}, "as many values"),
         ({"encoder": Classifier()}, "backbone 'sgan'"),
     ],
 )

@@ -37,7 +37,7 @@ def build(**values: Any) -> tuple[ConditionalGenerator, Discriminator]:
     ],
 )
 def test_parameter_counts(variant: str, stage: int, own: int, whole: int, judge: int) -> None:
-    """The counts of the released codes; those of `paper` follow from its table of silent points."""
+    """The counts of the released codes; those of `paper` follow from the table of what the paper does not state."""
     with torch.device("meta"):
         generator, discriminator = build(variant=variant, stage=stage, resolution=64 * stage**2, gf_dim=128, df_dim=64)
     assert sum(p.numel() for module in generator.trained_modules() for p in module.parameters()) == own

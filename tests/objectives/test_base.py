@@ -1,4 +1,4 @@
-"""Stages: which objective is played at a step."""
+"""Stages: which objective is used at which step."""
 
 from __future__ import annotations
 

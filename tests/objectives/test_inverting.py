@@ -1,4 +1,4 @@
-"""The game of SGAN: its losses as closed forms, who learns from whom, and the order of its stages."""
+"""Training of SGAN: its losses in closed form, which networks receive gradients, and the order of the stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The game of StackGAN-v1: turns, weights, wrong pairs, and who receives gradients."""
+"""Training of StackGAN-v1: turns, weights, wrong pairs, and which networks receive gradients."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_shifted_pairs_are_the_next_captions(variant: str) -> None:
 
 
 def test_wrong_text_and_wrong_images() -> None:
-    """Each image is its own batch to BatchNorm; the pair is judged by the same heads."""
+    """Each kind of images is a separate batch for BatchNorm; all pairs go through the same heads."""
     game = objective(variant="paper", wrong_pairs="text")
     contents = batch(game)
     assert contents.wrong_text is not None
@@ -99,7 +99,7 @@ def test_wrong_text_and_wrong_images() -> None:
 
 
 @pytest.mark.parametrize("wrong_pairs", ["text", "image"])
-def test_every_image_is_shown_through_noise_of_its_own(wrong_pairs: str) -> None:
+def test_every_image_gets_its_own_noise(wrong_pairs: str) -> None:
     game = objective(wrong_pairs=wrong_pairs, instance_noise=0.3)
     contents, seen = batch(game, 16), []
     draw = game.draw(contents, Noise("draw"))
@@ -183,7 +183,7 @@ def test_the_sum_of_the_divergence_is_the_mean_times_the_dimension() -> None:
 
 
 def test_a_game_can_be_won_by_neither_side_alone() -> None:
-    """A few steps of d alone lower d's loss, and then of g alone lower g's: the signs are right."""
+    """A few steps of d alone reduce its loss, and then a few steps of g alone reduce its loss: the signs are right."""
     game = objective(variant="paper", df_dim=8)
     contents = batch(game, 8)
     before: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Training of the networks that measure: losses and scores against closed forms and direct loops, and what moves."""
+"""Training of the classifier and the similarity: losses and scores against closed forms and loops, and which parameters change."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def direct_similarity_loss(v: torch.Tensor, t: torch.Tensor, classes: list[int],
 
 @pytest.mark.parametrize("classes", [[0, 1, 2, 3, 4, 5], [0, 1, 0, 2, 2, 2], [-1, -1, -1, -1, -1, -1], [3, 3, 3, 3, 3, 3]])
 def test_similarity_loss_is_the_direct_loop(classes: list[int]) -> None:
-    """Negatives are the items of other classes; without classes all others."""
+    """Negatives are the items of other classes; without classes, all other items."""
     torch.manual_seed(0)
     v, t = F.normalize(torch.randn(2, 6, 5), dim=2)
     found = similarity_loss(v, t, torch.tensor(classes), margin=0.3)
@@ -82,7 +82,7 @@ def test_similarity_loss_is_the_direct_loop(classes: list[int]) -> None:
 
 
 def test_similarity_loss_in_closed_form() -> None:
-    """Orthogonal pairs: nothing is lost. All vectors equal: every hinge is the margin."""
+    """Orthogonal pairs: the loss is zero. All vectors equal: every hinge is the margin."""
     eye = torch.eye(5)
     assert similarity_loss(eye, eye, torch.arange(5))["total"].item() == 0
     ones = torch.ones(5, 4) / 2
@@ -90,7 +90,7 @@ def test_similarity_loss_in_closed_form() -> None:
 
 
 @pytest.mark.parametrize("candidates", [2, 4, 100])
-def test_ranking_scores_are_the_means_over_all_draws(candidates: int) -> None:
+def test_ranking_scores_are_the_means_over_all_samples(candidates: int) -> None:
     """`top1` against enumerating every set of candidates."""
     rng = np.random.default_rng(0)
     classes = np.array([0, 0, 1, 2, 2, 3, 4, 5])

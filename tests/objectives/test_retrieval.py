@@ -1,4 +1,4 @@
-"""The structured joint embedding and its scores against direct loops; the image encoders it trains against."""
+"""The structured joint embedding and its scores against loops; the image encoders that it is trained with."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_loss_is_the_published_double_loop(margin: float) -> None:
     assert one_sided["total"].item() == pytest.approx(first, rel=1e-5)
 
 
-def test_loss_vanishes_when_pairs_are_told_apart() -> None:
+def test_loss_vanishes_when_pairs_are_separated() -> None:
     eye = torch.eye(4) * 2
     assert joint_embedding_loss(eye, eye)["total"].item() == 0
     assert joint_embedding_loss(eye, eye)["top1"].item() == 1
@@ -100,7 +100,7 @@ def test_both_sides_learn_a_batch() -> None:
     assert losses[-1] < 0.1 * losses[0]
 
 
-def test_stored_features_give_a_view_drawn_from_the_noise(tmp_path: Path) -> None:
+def test_stored_features_give_a_view_chosen_by_the_noise(tmp_path: Path) -> None:
     features = np.random.default_rng(0).normal(size=(9, 4, 12)).astype(np.float32)
     np.save(tmp_path / "features.npy", features)
     config = CharCNNRNN(**TINY, image_encoder="features", image_weights=str(tmp_path / "features.npy"))

@@ -1,4 +1,4 @@
-"""The game of multi-scale models: what each term weighs, the pairs, and who receives gradients."""
+"""Training of multi-scale models: the weight of each term, the pairs, and which networks receive gradients."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_totals_are_the_weighted_terms(name: str) -> None:
 
 
 def test_released_and_paper_weights() -> None:
-    """Sheets of the released codes: HDGAN halves the two negatives of a pair and the two reals of the image loss."""
+    """As in the released codes: HDGAN halves the two negative pair terms and the two real terms of the image loss."""
     assert (CONFIGS["hdgan"].negative_weight, CONFIGS["hdgan"].real_image_weight, CONFIGS["hdgan"].kl_weight) == (0.5, 0.5, 4.0)
     assert (CONFIGS["hdgan paper"].negative_weight, CONFIGS["hdgan paper"].real_image_weight) == (1.0, 1.0)
     assert (CONFIGS["v2"].negative_weight, CONFIGS["v2"].real_image_weight, CONFIGS["v2"].kl_weight) == (1.0, 1.0, 2.0)
@@ -105,7 +105,7 @@ def test_each_phase_moves_its_own_networks_alone(name: str) -> None:
 
 @pytest.mark.parametrize("base", ["v2", "hdgan"])
 def test_pairs_inside_the_batch_equal_images_that_are_the_permutation(base: str) -> None:
-    """Batch statistics included: one pass of three saved, the same loss and gradients."""
+    """Including batch statistics: one of three passes is saved, with the same loss and gradients."""
     config = CONFIGS[base]
     games = [objective(config), objective(config.model_copy(update={"wrong_pairs": "batch"}))]
     contents = batch(games[0])
@@ -130,7 +130,7 @@ def test_the_condition_is_detached_in_ds_step_and_if_asked_in_gs() -> None:
         assert mu is not None
         (of_d,) = torch.autograd.grad(game.phase("d16").loss(made)["total"], mu, allow_unused=True, retain_graph=True)
         assert of_d is None
-        # c reaches the images as well, so look at the path through the heads alone: images as constants.
+        # c affects the images as well, so only the path through the heads is checked: images are constants.
         made.output.images = tuple(image.detach() for image in made.output.images)
         total = game.phase("g").loss(made)["total"]
         (of_g,) = torch.autograd.grad(total, mu, allow_unused=True) if total.requires_grad else (None,)
@@ -150,7 +150,7 @@ def test_color_terms() -> None:
     assert not color_consistency(images, coarse).requires_grad and color_consistency(images, coarse, "paper").requires_grad
 
 
-def test_reconstruction_of_a_doubled_image_is_nothing() -> None:
+def test_reconstruction_of_a_doubled_image_is_zero() -> None:
     coarse = torch.randn(2, 3, 8, 8)
     fine = torch.nn.functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=True)
     assert reconstruction(fine, coarse).item() == 0 and reconstruction(fine + 0.25, coarse).item() == pytest.approx(0.25)

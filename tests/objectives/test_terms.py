@@ -1,4 +1,4 @@
-"""Losses against torch's own and against closed forms."""
+"""Losses against those of torch and against closed forms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_cross_entropies() -> None:
 
 @pytest.mark.parametrize(("loss", "slope"), [(bce_real, -1.0), (bce_fake, 1.0)])
 def test_no_dead_zone(loss: object, slope: float) -> None:
-    """Where the discriminator is sure and wrong, the gradient is full; a sigmoid before the logarithm loses it."""
+    """The gradient does not vanish where the discriminator is confident and wrong, as it would with a sigmoid before the logarithm."""
     logits = torch.tensor([-60.0 if slope < 0 else 60.0], requires_grad=True)
     loss(logits).backward()  # type: ignore[operator]
     assert logits.grad is not None and logits.grad.item() == pytest.approx(slope)

@@ -1,10 +1,10 @@
-"""Parity cases: what the published networks compute for weights and inputs that follow from a name and a seed.
+"""Parity cases: what the published networks compute for weights and inputs determined by a name and a seed.
 
-The cases are in `cases/`, whose README says what they hold; `$STACKGAN_ORACLES` adds those of another folder. No weights are stored:
+The cases are in `cases/` and described in its README; `$STACKGAN_ORACLES` adds those of another folder. No weights are stored:
 `state_dict` recreates them from the keys and shapes of a case, and `draw` its inputs.
 
-A case is identified by its path without the suffix. Our networks run in float64, so the result does not depend on the processor, and what
-is left of the difference is the float32 rounding of the published run (`assert_published`).
+A case is identified by its path without the suffix. Our networks run in float64, so the result does not depend on the processor, and and
+the remaining difference is the float32 rounding of the published run (`assert_published`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Numbers = dict[str, dict[str, Tensor]]
 """What is compared: the tensors of each kind (`outputs`, `losses`, `norms`) by published name."""
 
 ROUNDING = {"outputs": 1e-5, "losses": 1e-4, "norms": 1e-3}
-"""Relative differences that the float32 of a published run always explains.
+"""Relative differences that are always explained by the float32 arithmetic of the published run.
 
 outputs: about 100 units in the last place, after tens of layers. losses: the published code takes the logarithm of a float32 sigmoid,
 which is off by 7e-5 at a logit of 9. norms: gradients pass twice as many layers and are sums over all pixels, with cancellation.
@@ -122,10 +122,10 @@ def relative_errors(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor])
 def assert_published(compute: Callable[[int], Numbers], published: Numbers) -> None:
     """Our numbers in float64, `compute(0)`, agree with the published ones up to the rounding of a float32 run.
 
-    Differences beyond `ROUNDING` are allowed as far as the numbers of that kind are not defined better in float32: to twice as much as
-    they move in float64 when every weight is changed by a float32 rounding, `compute(1)` and `compute(2)`. Behind rectifiers, where
-    a gradient is discontinuous in the weights, norms of a 256-px case move by several per cent. Both the largest difference and the
-    median one must be in proportion, and neither may exceed a hundred times `ROUNDING`.
+    Differences beyond `ROUNDING` are allowed only as far as float32 does not determine the numbers any better: up to twice their change
+    in float64 when every weight is changed by a float32 rounding, `compute(1)` and `compute(2)`. With ReLU, where a gradient is
+    discontinuous in the weights, norms of a 256-px case change by several percent. Both the largest and the median difference must
+    satisfy this, and neither may exceed a hundred times `ROUNDING`.
     """
     exact = compute(0)
     for kind, rounding in ROUNDING.items():
@@ -141,14 +141,14 @@ def assert_published(compute: Callable[[int], Numbers], published: Numbers) -> N
 
 
 def assert_same_function(ours: Numbers, reference: Numbers) -> None:
-    """The numbers that `ours` has agree with those of another float64 run: to 1e-6, as some intermediate results are float32 in both."""
+    """All numbers in `ours` agree with those of another float64 run, to 1e-6 because some intermediate results are float32 in both."""
     for kind, found in ours.items():
         errors = relative_errors(found, {key: reference[kind][key] for key in found})
         assert max(errors.values()) <= 1e-6, {key: error for key, error in errors.items() if error > 1e-6}
 
 
 def in_double_precision(network: nn.Module, seed: int) -> None:
-    """Turns a network into float64; unless `seed` is 0, every weight is changed by a float32 rounding."""
+    """Convert a network to float64; unless `seed` is 0, every weight is changed by a float32 rounding."""
     source = torch.Generator().manual_seed(seed)
     for param in network.double().parameters():
         if seed:
@@ -158,7 +158,7 @@ def in_double_precision(network: nn.Module, seed: int) -> None:
 def losses_and_norms(
     objective: Objective[Any], draw: Any, letters: Mapping[str, str]
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """All turns of a step as the loop makes them: only the weights of the turn's phase have gradients.
+    """All turns of a step as in the training loop: only the weights of the phase of a turn have gradients.
 
     Returns the losses of every phase and the gradient norms; `letters` gives the published letter of every network.
     """
@@ -184,7 +184,7 @@ def strided(images: Tensor) -> Tensor:
 
 
 class CaseNoise:
-    """Hands out the noise of a case in the order in which generators ask for it."""
+    """Returns the noise of a case in the order in which generators request it."""
 
     def __init__(self, case: dict[str, Any], generator: Generator) -> None:
         self.seed, self.names = case["seed"], iter(generator.noise_shapes(1))

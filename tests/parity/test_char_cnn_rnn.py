@@ -1,4 +1,4 @@
-"""The text encoder gives the vectors of the published networks."""
+"""The text encoder computes the same embeddings as the published networks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def variant_of(arch: str) -> str:
 
 
 def vectors_of_the_port(network: CharCNNRNN, codes: Tensor) -> Tensor:
-    """What the PyTorch port, which wrote the oracles, makes of a batch with the gated recurrence.
+    """The result for a batch of the PyTorch port, which computed the oracles, with the gated recurrence.
 
-    From the second step on its hidden state is (B, B, C): entry (i, j) began with caption i and goes on with the inputs of caption j, and
-    vector i is the mean over the first state and all (i, j). With one caption that is the published network, which is computed here by
-    running it on each such pair.
+    From the second step on its hidden state is (B, B, C): entry (i, j) starts with caption i and continues with the inputs of caption j,
+    and vector i is the mean over the first state and all (i, j). For a single caption this equals the published network, so here the
+    network runs on each such pair.
     """
     x = network.convolve(codes)
     size, steps, dim = x.shape

@@ -46,7 +46,7 @@ def inputs(case: dict[str, Any], config: StackGANv1) -> Batch:
 
 @cache
 def numbers(path: Path, mode: Arithmetic, seed: int = 0) -> oracles.Numbers:
-    """What ours computes for a case in float64, its weights changed by a float32 rounding unless `seed` is 0."""
+    """Our results for a case in float64; the weights are changed by a float32 rounding unless `seed` is 0."""
     case = oracles.describe(path)
     config, generator, discriminator = networks(case)
     for network in (generator, discriminator):

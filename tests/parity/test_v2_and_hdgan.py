@@ -78,7 +78,7 @@ def in_float64(case: dict[str, Any], seed: int) -> tuple[StackedObjective, Batch
 
 @cache
 def numbers(path: Path, seed: int) -> oracles.Numbers:
-    """All that a case compares."""
+    """All numbers that a case compares."""
     case = oracles.describe(path)
     objective, batch = in_float64(case, seed)
     with arithmetic("plain"):
@@ -158,7 +158,7 @@ def test_sampling_from_the_imported_file(path: Path, tmp_path: Path) -> None:
     for side, images in drawn.items():
         levels = (published[f"eval_fake_{side}"] + 1) * 127.5
         ours = strided(torch.from_numpy(images).permute(0, 3, 1, 2)).float()
-        # Half a level is the rounding to 256 of them; the rest, 4e-4 of the range of an image, is for the float32 of the published run.
+        # Half a level for rounding to 256 levels; the rest, 4e-4 of the range of an image, for the float32 of the published run.
         assert (ours - levels).abs().max() <= 0.55, f"{side} px"
 
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: no device sync inside a step, the same batches from every residency, recorded steps, exact resume, bf16."""
+"""What can only be tested on a GPU: no device sync in a step, equal batches from every residency, recorded steps, exact resume, bf16."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def finish(made: Job) -> dict[str, Tensor]:
 
 
 def different(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
-    """Names of tensors that differ, with by how much."""
+    """Names of tensors that differ, with the largest difference."""
     return [f"{key}: {(a[key].float() - b[key].float()).abs().max():.2g}" for key in a if not torch.equal(a[key], b[key])]
 
 

@@ -1,4 +1,4 @@
-"""Recorded steps, without a GPU: a stand-in for a recording runs its function again, so inputs, noise and order are checked."""
+"""Recorded steps without a GPU: a stand-in for a recording runs its function again, which checks inputs, noise and order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stackgan_cli.workspace import Workspace
 
 
 class Rerun:
-    """A launch runs the function again, and what it returns takes the place of what the first run returned, as on a GPU."""
+    """A launch runs the function again and overwrites the tensors that the first run returned, as on a GPU."""
 
     recorded = 0
 
@@ -42,7 +42,7 @@ class Rerun:
     ("preset", "overrides"),
     [
         ("tiny-stage1", ["model.instance_noise=0.2", "train.ema=0.9", "train.optim.decay_every=0.2", "train.ema_snap_every=4"]),
-        ("tiny-stage1", ["model.variant=tensorflow", "model.wrong_pairs=image"]),  # noise drawn anew for the generator
+        ("tiny-stage1", ["model.variant=tensorflow", "model.wrong_pairs=image"]),  # new noise for the generator
         ("tiny-v2", ["train.ema=0.9"]),
         ("tiny-hdgan", []),
         ("tiny-classifier", ["train.optim.kind=rmsprop"]),
@@ -64,7 +64,7 @@ def test_recorded_steps_are_plain_ones(workspace: Workspace, monkeypatch: pytest
 
 @pytest.mark.parametrize(("critics", "recordings"), [(2, 6), (graphs.MOST_TURNS, 0)])
 def test_steps_of_many_turns_are_not_recorded(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, critics: int, recordings: int) -> None:
-    """What is recorded keeps its batches and draws."""
+    """Recordings keep their batches and draws."""
     monkeypatch.setattr(graphs, "Recording", Rerun)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 1)
     monkeypatch.setattr(Rerun, "recorded", 0)
@@ -98,7 +98,7 @@ def test_noise_is_renewed_in_its_place() -> None:
         assert torch.equal(found, getattr(fresh, kind)(*shape))
 
 
-def test_another_game_is_recorded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_game_is_recorded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "Recording", Rerun)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 1)
     monkeypatch.setattr(Rerun, "recorded", 0)

@@ -68,5 +68,5 @@ def test_torchrun_trains_resumes_and_only_the_first_rank_writes(workspace: Works
 
 
 def test_the_joined_batch_is_a_fixed_point_of_splitting(workspace: Workspace) -> None:
-    """Sanity of the comparison above: two runs of one process agree to the bit."""
+    """Checks the comparison above: two runs of one process agree bit for bit."""
     assert all(torch.equal(a, b) for a, b in zip(finish(job(workspace, "a")).values(), finish(job(workspace, "b")).values(), strict=True))

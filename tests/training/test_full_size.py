@@ -1,4 +1,4 @@
-"""One step of the largest network at its published size: memory that a machine has to have."""
+"""One step of the largest network at its published size: the memory that it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A classifier that starts from a published Inception-v3: everything but the last layer comes from the file."""
+"""A classifier that starts from a published Inception-v3: all layers except the last come from the file."""
 
 from __future__ import annotations
 

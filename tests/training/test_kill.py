@@ -1,4 +1,4 @@
-"""Killed at any moment, a run continues to the same bits: at random times, in the middle of writing, around the rename, by SIGTERM."""
+"""A run that is killed at any moment ends with the same bits: at random times, while writing, around the rename, by SIGTERM."""
 
 from __future__ import annotations
 

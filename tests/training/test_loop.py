@@ -1,4 +1,4 @@
-"""The loop: resuming, splitting a batch, averages, schedules, divergence."""
+"""The training loop: resuming, splitting a batch, averages, schedules, divergence."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_stopping_anywhere_and_continuing_gives_the_same_bits(workspace: Workspa
 
 
 def state_at_7(first: Job, *, of_gpu: bool) -> dict[str, Any]:
-    """As the other kind of device has it: on a GPU optimisers keep the rate in a tensor, and a mark that their step can be recorded."""
+    """The state as another kind of device saves it: on a GPU optimizers keep the rate in a tensor, and a flag that allows recording."""
     for _ in range(7):
         first.trainer.run_step()
     state = first.trainer.state()
@@ -111,8 +111,8 @@ def test_other_models_continue_to_the_same_bits(workspace: Workspace, preset: st
     assert same(whole, finish(job(workspace, "stopped", *overrides, preset=preset)))
 
 
-def test_hdgan_continued_leaves_the_frozen_generator_alone(workspace: Workspace) -> None:
-    """50 steps: not a bit of the 64-px generator changes, buffers included, and the reconstruction comes nearer to it."""
+def test_stage2_of_hdgan_does_not_change_the_frozen_generator(workspace: Workspace) -> None:
+    """In 50 steps the 64-px generator does not change at all, buffers included, and the reconstruction gets closer to its images."""
     finish(job(workspace, "base", "train.steps=2", preset="tiny-hdgan"))
     config = load_config(
         "tiny-hdgan-stage2",
@@ -150,7 +150,7 @@ def test_snapping_sets_the_weights_to_their_average() -> None:
 
 
 def test_a_class_conditional_model_needs_labels_that_it_knows(workspace: Workspace) -> None:
-    with pytest.raises(DataError, match=r"has 50 classes, and the model 7"):
+    with pytest.raises(DataError, match=r"has 50 classes, but the model has 7"):
         job(workspace, "few", "model.condition=class", "model.num_classes=7", preset="tiny-v2")
 
 
@@ -327,7 +327,7 @@ def play(objective: NormFree, feed: Feed, config: TrainConfig) -> Trainer:
 
 
 def critic_turns(count: int) -> tuple[Turn, ...]:
-    """So many turns of the critic and one of the generator, each on a batch of its own (WGAN)."""
+    """`count` turns of the critic and one of the generator, each with its own batch (WGAN)."""
     return (*(Turn("d", batch=number) for number in range(count)), Turn("g", batch=count))
 
 
@@ -399,7 +399,7 @@ class Watched(NormFree):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_draws_and_batches_are_dropped_after_their_last_turn(workspace: Workspace, accumulate: int) -> None:
-    """Of a hundred batches one is there at a time; batch 0, which the generator comes back to, stays to the end."""
+    """Of a hundred batches one is in memory at a time; batch 0, which the generator uses again, is kept to the end."""
     feed = job(workspace, "feed").trainer.feed
     trainer = play(Watched(critic_turns(100)), feed, tiny(accumulate=accumulate))
     trainer.batches = Prefetcher(feed)
@@ -416,7 +416,7 @@ def test_draws_and_batches_are_dropped_after_their_last_turn(workspace: Workspac
 
 
 def test_an_objective_remembers_means_over_turns(workspace: Workspace) -> None:
-    """What `remember` sees of a step is what the log says of it."""
+    """`remember` gets the same losses of a step as the log."""
 
     class Remembering(NormFree):
         def remember(self, step: int, seen: Any) -> dict[str, float]:
@@ -492,7 +492,7 @@ def test_intervals_of_the_log() -> None:
 
 
 def test_losses_are_logged_between_ticks(workspace: Workspace) -> None:
-    """Every line is the mean since the line before, a tick has one wherever it falls, and a report of so short a run has curves."""
+    """Every line is the mean since the previous line, every tick has a line, and even the report of a short run has curves."""
     ticks: list[int] = []
     made = job(workspace, "each")
     finish(made, on_tick=lambda trainer, progress: ticks.append(progress.step))
@@ -516,7 +516,7 @@ def losses_of(run: Run) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("cut", [10, 13])
 def test_a_run_that_was_killed_has_the_log_of_an_undisturbed_one(workspace: Workspace, cut: int) -> None:
-    """Killed between the state at step 10 and its line, or some lines later."""
+    """Killed between the state at step 10 and its line in the log, or a few lines later."""
     whole = job(workspace, "whole")
     finish(whole)
     made = job(workspace, "killed")
@@ -534,7 +534,7 @@ def test_a_run_that_was_killed_has_the_log_of_an_undisturbed_one(workspace: Work
     assert losses_of(again.run) == losses_of(whole.run)
 
 
-def test_a_run_of_before_continues_with_any_interval(workspace: Workspace) -> None:
+def test_a_run_of_an_earlier_version_continues_with_any_interval(workspace: Workspace) -> None:
     """Its `config.yaml` lacks the key, and its log has a line per tick."""
     made = job(workspace, "run")
     path = made.run.folder / "config.yaml"

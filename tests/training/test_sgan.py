@@ -1,4 +1,4 @@
-"""SGAN through the loop: it continues to the same bits out of every stage, and its encoder has to belong to the dataset."""
+"""SGAN in the training loop: runs resume exactly in every stage, and the encoder must fit the dataset."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def finish(made: Job, **options: Any) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace with the digits and an encoder of them."""
+    """A workspace with the digits and an encoder trained on them."""
     torch.set_num_threads(1)
     workspace = Workspace(tmp_path_factory.mktemp("digits"))
     records = gather("digits", SourceOptions(workspace.root)).records
@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     ],
     ids=["paper", "released", "released-mnist", "one generator", "three levels"],
 )
-def test_it_continues_to_the_same_bits_out_of_every_stage(trained: Workspace, request: pytest.FixtureRequest, overrides: list[str]) -> None:
+def test_it_resumes_exactly_in_every_stage(trained: Workspace, request: pytest.FixtureRequest, overrides: list[str]) -> None:
     name = request.node.callspec.id
     whole = finish(job(trained, f"whole {name}", *overrides))
     first = job(trained, f"first {name}", *overrides)
@@ -78,7 +78,7 @@ def test_it_continues_to_the_same_bits_out_of_every_stage(trained: Workspace, re
 @pytest.mark.parametrize("countdown", [2, 5, 9])
 @pytest.mark.parametrize("moment", ["while-writing", "before-rename", "after-rename"])
 def test_killed_in_any_stage_it_ends_with_the_same_weights(trained: Workspace, moment: str, countdown: int) -> None:
-    """A state every 2 steps; levels change after steps 6 and 12, and generators make 1 to 7 steps."""
+    """A state is saved every 2 steps, levels change after steps 6 and 12, and generators make 1 to 7 steps."""
     overrides = ["model.variant=released", "model.networks=cifar10", "model.independent_steps=6", "train.tick_steps=2"]
 
     def run(name: str, moment: str) -> int:
@@ -96,7 +96,7 @@ def test_killed_in_any_stage_it_ends_with_the_same_weights(trained: Workspace, m
     assert weights(name) == weights("undisturbed")
 
 
-def test_a_stage_starts_with_new_optimisers_and_the_encoder_stays_as_it_was(trained: Workspace) -> None:
+def test_a_stage_starts_with_new_optimizers_and_the_encoder_stays_as_it_was(trained: Workspace) -> None:
     made = job(trained, "stages")
     encoder = {key: value.clone() for key, value in made.trainer.objective.modules["encoder"].state_dict().items()}
     source = Weights.open(trained.runs / "tiny-sgan-encoder-digits" / "weights" / "latest.safetensors").tensors("classifier")
@@ -112,7 +112,7 @@ def test_a_stage_starts_with_new_optimisers_and_the_encoder_stays_as_it_was(trai
     assert all(torch.equal(encoder[key], value) for key, value in made.trainer.objective.modules["encoder"].state_dict().items())
 
 
-def test_only_the_level_in_play_moves(trained: Workspace) -> None:
+def test_only_the_level_in_training_changes(trained: Workspace) -> None:
     made = job(trained, "sequential", "model.schedule=sequential")
     generator = made.trainer.objective.modules["generator"]
     before = {key: value.clone() for key, value in generator.state_dict().items()}
@@ -153,7 +153,7 @@ def test_an_encoder_that_does_not_recognize_the_images_is_refused(trained: Works
 
 
 def test_an_encoder_of_another_number_of_labels_is_refused(trained: Workspace, workspace: Workspace) -> None:
-    with pytest.raises(DataError, match=r"has 40 labels \(class\), and the model 10"):
+    with pytest.raises(DataError, match=r"has 40 labels \(class\), but the model has 10"):
         job(trained, "birds", f"data.cache={workspace.cache_path('demo')}", "requires.extractor=tiny-sgan-encoder-digits")
 
 
@@ -164,7 +164,7 @@ def test_images_smaller_than_the_encoder_takes_are_refused(trained: Workspace) -
         job(trained, "small", "data.cache=small", "requires.extractor=tiny-sgan-encoder-digits")
 
 
-def test_a_classifier_that_is_no_stack_is_refused(trained: Workspace, workspace: Workspace) -> None:
+def test_a_classifier_with_another_backbone_is_refused(trained: Workspace, workspace: Workspace) -> None:
     finish(job(workspace, "plain", "train.steps=2", preset="tiny-classifier"))
-    with pytest.raises(MismatchError, match="only one with backbone 'sgan' can be inverted"):
+    with pytest.raises(MismatchError, match="only encoders with backbone 'sgan' can be inverted"):
         job(trained, "not-invertible", f"requires.extractor={workspace.runs / 'plain'}")

@@ -1,4 +1,4 @@
-"""One configuration model per architecture, told apart by `arch`. Torch-free. A new one is a file here and a line in `CONFIGS`."""
+"""One configuration model per architecture, distinguished by `arch`. Torch-free. A new one is a file here and an entry in `CONFIGS`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from stackgan_cli.config.archs.stackgan_v1 import StackGANv1
 from stackgan_cli.config.archs.stackgan_v2 import StackGANv2
 
 CONFIGS: tuple[type[ModelConfig], ...] = (StackGANv1, StackGANv2, HDGAN, SGAN, DCGAN, CharCNNRNN, Classifier, VSSimilarity)
-"""The table of architectures, as `registry.ARCHS` has them."""
+"""The configuration models in the order of `registry.ARCHS`."""
 
 if TYPE_CHECKING:
     ArchConfig = ModelConfig
 else:
-    ArchConfig = Annotated[Union[CONFIGS], Field(discriminator="arch")]  # noqa: UP007 - a union of a table
+    ArchConfig = Annotated[Union[CONFIGS], Field(discriminator="arch")]  # noqa: UP007 - a union over a table
 
 __all__ = [
     "CONFIGS",

@@ -1,7 +1,7 @@
-"""What the configurations of all architectures share, and of those that make images. Torch-free.
+"""Base classes of the configurations of all architectures, and of those that generate images. Torch-free.
 
 Each named variant is a row of a table: what the paper says (`paper`), or what a released code does. A key that the user
-leaves out takes its value from the row of the chosen variant, so that a resolved configuration always shows every number.
+leaves out takes its value from the row of the chosen variant, so a resolved configuration always shows every value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import model_validator
 from stackgan_cli.config.base import Frozen
 
 Conditioning = Literal["text", "class", "none"]
-"""What images are made from besides noise: captions, class labels, or nothing."""
+"""What images are generated from besides noise: captions, class labels, or nothing."""
 
 
 M = TypeVar("M", bound="ModelConfig")
@@ -24,11 +24,11 @@ class ModelConfig(Frozen):
     """Base of every architecture's configuration. A subclass fixes `arch` and gives it a default."""
 
     GENERATES_IMAGES: ClassVar[bool] = False
-    """Whether the model is a generator, and not a text encoder or a measure."""
+    """Whether the model generates images (a text encoder or a measure does not)."""
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {}
-    """Defaults by `variant`; explicit keys win."""
+    """Defaults by `variant`; keys that are given take precedence."""
     SHARED_WITH_STAGE1: ClassVar[tuple[str, ...]] = ()
-    """Keys of a Stage-II model that its Stage-I has to agree with (`of_stage1` for their values)."""
+    """Keys whose values must be the same in a Stage-II model and its Stage-I (`of_stage1` gives the values)."""
 
     arch: str
 
@@ -43,11 +43,11 @@ class ModelConfig(Frozen):
 
     @property
     def scores_images(self) -> bool:
-        """Whether generated images can be scored by its features: a classifier that was not trained to be inverted."""
+        """Whether generated images can be scored with its features: true of classifiers, except encoders trained to be inverted."""
         return False
 
     def as_a(self, kind: type[M]) -> M | None:
-        """This configuration where it is of `kind`, else None: for those who read weights files of one kind alone."""
+        """This configuration if it is of `kind`, else None; for callers that accept weights files of one kind only."""
         return self if isinstance(self, kind) else None
 
     def differing(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,15 +55,15 @@ class ModelConfig(Frozen):
         return {key: value for key, value in values.items() if getattr(self, key) != value}
 
     def of_stage1(self) -> dict[str, Any]:
-        """What the Stage-I of a Stage-II model has to have."""
+        """The values that the Stage-I of a Stage-II model must have, by key."""
         return {key: getattr(self, key) for key in self.SHARED_WITH_STAGE1}
 
 
 class ImageModelConfig(ModelConfig):
-    """Base of the models that make images.
+    """Base of the models that generate images.
 
-    Each of them has the properties below, in some as a key of the configuration; a field cannot replace a property of its base class,
-    so only type checkers see them here.
+    Each of them has the properties below. In some models they are keys of the configuration, and a pydantic field cannot override a
+    property of its base class, so they are declared for type checkers only.
     """
 
     GENERATES_IMAGES: ClassVar[bool] = True
@@ -75,20 +75,20 @@ class ImageModelConfig(ModelConfig):
 
         @property
         def sides(self) -> tuple[int, ...]:
-            """Sides in pixels of the images that training compares with real ones, coarse to fine."""
+            """Resolutions (sides in pixels) of the images that training compares with real ones, coarse to fine."""
             ...
 
         @property
         def text_dim(self) -> int | None:
-            """Size of a caption's embedding; None where the architecture takes no captions."""
+            """Size of a caption embedding; None if the architecture takes no captions."""
             ...
 
         @property
         def num_classes(self) -> int | None:
-            """Number of class labels; None where the model takes none."""
+            """Number of class labels; None if the model takes none."""
             ...
 
     @property
     def judged_sides(self) -> dict[str, int]:
-        """The discriminators of whole images: name of the network to the side in pixels that it is shown."""
+        """The discriminators of whole images: name of the network to the side in pixels of its input."""
         return {"discriminator": self.sides[-1]}

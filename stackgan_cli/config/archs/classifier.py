@@ -11,10 +11,10 @@ from stackgan_cli.config.base import PositiveInt
 
 
 class Classifier(ModelConfig):
-    """A classifier of images, whose features and probabilities score those of generators, and which SGAN inverts.
+    """An image classifier: its features and probabilities score generated images, and SGAN inverts it.
 
-    The papers' inception score takes an Inception-v3 fine-tuned on the 50 test classes of CUB (metrics by StackGAN's authors); their file
-    is no longer published. `cnn` is a small network trained from scratch, `sgan` the encoder of SGAN.
+    The papers compute the inception score with an Inception-v3 that StackGAN's authors fine-tuned on the 50 test classes of CUB; that
+    file is no longer published. `cnn` is a small network trained from scratch, `sgan` the encoder of SGAN.
     """
 
     SIDES: ClassVar[tuple[int, ...]] = (32, 64, 128, 256)
@@ -22,23 +22,23 @@ class Classifier(ModelConfig):
     arch: Literal["classifier"] = "classifier"
     backbone: Literal["cnn", "inception", "sgan"] = "cnn"
     weights: str | None = None
-    """inception: what to start from, a state dict of Inception-v3 or `torchvision-inception`, the published one; None: random weights."""
+    """inception: initial weights, `torchvision-inception` (the published ones) or a state dict of Inception-v3; null: random weights."""
     resolution: Annotated[int, Field(ge=16, le=256)] = 64
-    """Side of the images that it is shown: 32, 64, 128 or 256, for sgan a multiple of 4; the inception backbone enlarges them to 299 px."""
+    """Side in pixels of the input: 32, 64, 128 or 256; for sgan a multiple of 4. The inception backbone enlarges images to 299 px."""
     width: PositiveInt = 32
     """cnn: channels of the first layer; the last has up to 8 times as many."""
     channels: Literal[1, 3] = 3
-    """sgan: what it looks at, grey or colours."""
+    """sgan: input channels, 1 for gray images or 3 for color."""
     conv_dims: tuple[PositiveInt, PositiveInt] = (64, 128)
-    """sgan: channels of its two convolutions."""
+    """sgan: channels of the two convolutions."""
     hidden_dim: PositiveInt = 256
     """sgan: width of fc3."""
     input_range: Literal["unit", "centred"] = "unit"
-    """sgan: pixels from 0 to 1, or those minus the mean of the training images, place by place."""
+    """sgan: pixels from 0 to 1 (`unit`), or the same minus the mean image of the training set (`centred`)."""
     label: str = "class"
-    """What is told apart: `class`, or attributes of the cache joined by `+` (`body+wing`)."""
+    """The labels to predict: `class`, or attributes of the cache joined by `+` (`body+wing`)."""
     num_classes: PositiveInt | None = None
-    """None: as many as there are labels in the split that is trained on."""
+    """Number of classes; null: the number of distinct labels in the training split."""
 
     @property
     def scores_images(self) -> bool:

@@ -12,9 +12,10 @@ from stackgan_cli.config.base import PositiveInt
 
 
 class HDGAN(StackedConfig):
-    """HDGAN: one deep generator with side outputs, a pair loss and a local image loss a scale (draft, section 3; released code).
+    """HDGAN: one deep generator with side outputs, and a pair loss and a local image loss per scale (draft, section 3; released code).
 
-    `stage: 2` continues a frozen generator of the same keys by one doubling (the paper's 512 after 256), with a reconstruction loss.
+    `stage: 2` extends a frozen generator with the same keys to twice its resolution (the draft's 512 px after 256, section 3.5), with a
+    reconstruction loss.
     """
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -49,20 +50,24 @@ class HDGAN(StackedConfig):
     kl_weight: Annotated[float, Field(ge=0)] = 4.0
     captions_per_embedding: PositiveInt = 4
     stage: Literal[1, 2] = 1
+    """1 trains the generator up to `resolution`; 2 freezes it and adds one doubling."""
     resolution: Literal[64, 128, 256] = 256
-    """Finest side of Stage-I; Stage-II makes images of twice that."""
+    """Finest resolution of Stage-I; Stage-II generates images with twice that."""
     scales: tuple[Literal[64, 128, 256], ...] = (64, 128, 256)
-    """Scales of Stage-I that make an image and have a discriminator; the last is `resolution`."""
+    """Scales of Stage-I that output an image and have a discriminator; the last is `resolution`."""
     width: PositiveInt = 128
-    """Channels at 128 px (`hid_dim` of the released code); 8 times as many at 4x4. The discriminators' codes have 4 times as many."""
+    """Channels of the generator at 128 px (`hid_dim` of the released code), and 8 times as many at 4x4. The image codes of the
+    discriminators have 4 times as many."""
     discriminator_width: PositiveInt = 128
-    """Channels of the first layer of the 64-px discriminator; half as many at twice the side."""
+    """Channels of the first layer of the 64-px discriminator; each doubling of the resolution halves them."""
     residual_blocks: Annotated[int, Field(ge=1, le=16)] = 1
-    """Residual blocks at each resolution (K of the paper)."""
+    """Residual blocks at each resolution (K in the draft, section 3.4)."""
     patches: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 5, 5)
-    """Side R of the map of local image logits at 64, 128, 256 and 512 px."""
+    """Side R of the R x R map of local image logits at 64, 128, 256 and 512 px (draft, section 3.5: 1, 3, 5, 5)."""
     discriminator_padding: Literal["zeros", "reflect"] = "zeros"
+    """Padding of the 3x3 convolutions of the discriminators; the generator always reflects."""
     stage2_residual_blocks: Annotated[int, Field(ge=0, le=16)] = 2
+    """Residual blocks that Stage-II adds before its doubling (draft, section 3.5: 3)."""
 
     @property
     def conditioning(self) -> Conditioning:
@@ -84,8 +89,8 @@ class HDGAN(StackedConfig):
             if getattr(self, key) % 8:
                 raise ValueError(f"{key}: must be a multiple of 8, not {getattr(self, key)}")
         if self.condition_detached or self.discriminator_sees != "text":
-            raise ValueError("discriminator_sees: HDGAN's discriminators see 'text', to which nothing flows back")
+            raise ValueError("discriminator_sees: must be 'text' for HDGAN, and condition_detached must be false")
         if self.color_weight and len(self.sides) < 2:
-            raise ValueError("color_weight: there is one scale, and so no neighbour to agree with; set it to 0")
+            raise ValueError("color_weight: a model with one scale has no other scale to agree with; set it to 0")
         self._check_game()
         return self

@@ -2,11 +2,11 @@
 
 | | `paper` (poster) | `released` (CIFAR-10 code) | `released-mnist` |
 |---|---|---|---|
-| discriminators say | real or not | the class, and by its strength real or not | real or not |
+| output of a discriminator | real or fake | class logits, whose log-sum-exp is the logit for real | real or fake |
 | adversarial loss of generators | -log D | log(1 - D), which saturates | -log D |
-| generator steps to a discriminator step | 1 | 1, 3, 5 or 7 by the discriminator's loss | 1 |
-| training (lengths are the presets') | all levels alone, then jointly | one level after the other, then jointly | jointly from the start |
-| what a lower level says to the generators above it | weight 1 | 0.01 | 0 |
+| generator steps per discriminator step | 1 | 1, 3, 5 or 7, depending on the discriminator's loss | 1 |
+| training (steps: see the presets) | all levels independently, then jointly | one after another, then jointly | jointly from the start |
+| weight of a level's loss for the generators above it | 1 | 0.01 | 0 |
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class SGAN(ImageModelConfig):
-    """Stacked generators from a class label by way of `levels` of an encoder to the image."""
+    """Stacked generators that lead from a class label through the `levels` of an encoder to the image."""
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
@@ -57,43 +57,46 @@ class SGAN(ImageModelConfig):
     arch: Literal["sgan"] = "sgan"
     variant: Literal["paper", "released", "released-mnist"] = "paper"
     encoder: Classifier | None = None
-    """The encoder that is inverted. None: what `requires.extractor` names; a run's own configuration shows it."""
+    """The encoder to invert. null: the one that `requires.extractor` names; the resolved configuration of a run shows it."""
     levels: tuple[Literal["fc3", "pool2", "pool1"], ...] = ("fc3",)
-    """Representations of the encoder between label and image, top to bottom. The papers': fc3. Empty: one generator for all, a DCGAN."""
+    """Representations of the encoder between label and image, top to bottom; `fc3` as published. Empty: a single generator (a DCGAN)."""
     networks: Literal["mnist", "cifar10"] = "mnist"
-    """Whose published layers: those for 28-px grey, or for 32-px colour images. The sizes below follow."""
+    """Which published layers to use: those for 28-px gray images, or for 32-px color images. The sizes below follow from it."""
     z_dims: tuple[PositiveInt, ...] = (50, 50)
-    """Numbers of noise of each generator, top to bottom; uniform in [0, 1)."""
+    """Noise dimensions of each generator, top to bottom; the noise is uniform in [0, 1)."""
     gf_dim: PositiveInt = 64
     """Channels of the last hidden map of the image generator; the first has twice as many."""
     df_dim: PositiveInt = 32
-    """Channels of the first layer of convolutional discriminators."""
+    """Channels of the first layer of the convolutional discriminators."""
     hidden_dim: PositiveInt = 512
-    """Width of the generator of vectors."""
+    """Width of the generator of vectors (fc3)."""
     critic_dim: PositiveInt = 256
-    """Width of the discriminator of vectors."""
+    """Width of the discriminator of vectors (fc3)."""
     initial: Literal["normal", "glorot"] = "normal"
-    """Weights at the start: N(0, 0.02) as in the released code, or Glorot's uniform ones (which one of its discriminators has), with which
-    discriminators learn far sooner."""
+    """Initial weights: N(0, 0.02) as in most of the released code, or Glorot uniform (as in one of its discriminators), with which the
+    discriminators learn much sooner."""
     critic: Literal["binary", "classes"] = "binary"
+    """Output of a discriminator: one logit for real, or one logit per class."""
     adversarial: Literal["non-saturating", "saturating"] = "non-saturating"
+    """Adversarial loss of the generators: -log D, or log(1 - D)."""
     adversarial_weight: Weight = 1.0
     conditional_weight: Weight = 1.0
     entropy_weight: Weight = 10.0
     label_weight: Weight = 1.0
-    """critic `classes`: weight of telling the classes of real images apart."""
+    """critic `classes`: weight of the classification loss on real images."""
     generator_turns: Literal["one", "adaptive"] = "one"
+    """Generator steps per discriminator step: one, or 1 to 7 depending on the discriminator's loss."""
     schedule: Literal["parallel", "sequential"] = "parallel"
-    """Whether the levels are trained alone at the same time, or one after the other (the image first), each for `independent_steps`."""
+    """Order of independent training: all levels at the same time, or one after another (the image first), each for `independent_steps`."""
     independent_steps: Annotated[int, Field(ge=0)] | None = 0
-    """Steps of training each level alone, on the encoder's features; then all are trained jointly. None: never jointly."""
+    """Steps of training each level independently on the encoder's features, before all are trained jointly. null: never jointly."""
     joint_weight: Weight = 1.0
-    """How much the loss of a level counts for the generators above it in joint training; 1 is end to end."""
+    """Weight of a level's loss for the generators above it in joint training; 1 is end to end."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill_sizes(cls, values: Any) -> Any:
-        """Sizes and losses that are left out follow from `networks` and `levels`."""
+        """Sizes that are left out follow from `networks` and `levels`."""
         if not isinstance(values, dict):
             return values
         row = dict(SIZES.get(str(values.get("networks", "mnist")), {}))
@@ -105,7 +108,7 @@ class SGAN(ImageModelConfig):
 
     @property
     def inverted(self) -> Classifier:
-        """The encoder; while it is still open, one of the published sizes."""
+        """The encoder; until it is known, one with the published sizes."""
         if self.encoder is not None:
             return self.encoder
         if self.networks == "mnist":
@@ -118,7 +121,7 @@ class SGAN(ImageModelConfig):
 
     @property
     def label(self) -> str:
-        """What the labels are: `class`, or attributes of the cache."""
+        """Where the labels come from: `class`, or attributes of the cache."""
         return self.inverted.label
 
     @property
@@ -139,11 +142,11 @@ class SGAN(ImageModelConfig):
 
     @property
     def judged_sides(self) -> dict[str, int]:
-        return {}  # every level has a discriminator of its own, with noise to find in what it is shown
+        return {}  # none: every discriminator belongs to a level of the stack
 
     @property
     def chain(self) -> tuple[str, ...]:
-        """What the stack passes through: label, `levels`, image."""
+        """The representations from top to bottom: label, `levels`, image."""
         return ("label", *self.levels, "image")
 
     @model_validator(mode="after")
@@ -152,7 +155,7 @@ class SGAN(ImageModelConfig):
         if list(self.levels) != sorted(set(self.levels), key=order.index):
             raise ValueError(f"levels: give each at most once, from top to bottom ({', '.join(order)})")
         if len(self.z_dims) != len(self.levels) + 1:
-            raise ValueError(f"z_dims: a stack of {len(self.levels) + 1} generators needs as many numbers, not {len(self.z_dims)}")
+            raise ValueError(f"z_dims: a stack of {len(self.levels) + 1} generators needs as many values, not {len(self.z_dims)}")
         if self.encoder is not None and self.encoder.backbone != "sgan":
             raise ValueError("encoder: only an encoder with backbone 'sgan' can be inverted")
         return self

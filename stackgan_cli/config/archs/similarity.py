@@ -12,11 +12,11 @@ from stackgan_cli.config.base import Frozen, PositiveInt
 
 
 class ExtractorFile(Frozen):
-    """An extractor that stays in a file of its own (encoders/extractor.py)."""
+    """An extractor that stays in its own file (encoders/extractor.py)."""
 
     arch: Literal["file"] = "file"
     spec: str
-    """As `evaluate --extractor` takes it: `torchscript:PATH`, `torchvision-inception:PATH`, ..."""
+    """As given to `evaluate --extractor`: `torchscript:PATH`, `torchvision-inception:PATH`, ..."""
     sha256: str
     num_features: PositiveInt
 
@@ -26,12 +26,15 @@ class VSSimilarity(ModelConfig):
 
     arch: Literal["vs-similarity"] = "vs-similarity"
     resolution: Literal[32, 64, 128, 256] = 64
-    """Side of the images that the extractor is shown in training."""
+    """Side in pixels of the images that the extractor sees in training."""
     text_dim: PositiveInt = 1024
     joint_dim: PositiveInt = 512
+    """Size of the joint space."""
     margin: Annotated[float, Field(gt=0)] = 0.2
+    """Margin of the ranking loss (delta in Eq. 5)."""
     extractor: Annotated[Classifier | ExtractorFile, Field(discriminator="arch")] | None = None
-    """None: what `requires.extractor` names. A run's own configuration shows it, and its weights file contains a classifier of ours."""
+    """null: what `requires.extractor` names. The resolved configuration of a run shows it; if it is a classifier trained here, the weights
+    file of the run contains it."""
 
     @property
     def extractor_file(self) -> ExtractorFile | None:

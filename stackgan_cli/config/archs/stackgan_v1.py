@@ -1,4 +1,4 @@
-"""Configuration of StackGAN-v1 (StackGAN++ sections 4.1 and 4.2; released TensorFlow and PyTorch codes). Torch-free."""
+"""Configuration of StackGAN-v1 (StackGAN++ section 4; released TensorFlow and PyTorch codes). Torch-free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stackgan_cli.config.base import PositiveInt
 
 
 class StackGANv1(ImageModelConfig):
-    """StackGAN-v1, Stage-I or Stage-II (StackGAN++ sections 3 and 5; released TensorFlow and PyTorch codes)."""
+    """StackGAN-v1, Stage-I or Stage-II (StackGAN++ section 4; released TensorFlow and PyTorch codes)."""
 
     VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"wrong_pairs": "text", "wrong_weight": 0.5, "kl_weight": 1.0, "captions_per_embedding": 1, "fresh_noise": False},
@@ -27,30 +27,48 @@ class StackGANv1(ImageModelConfig):
     variant: Literal["paper", "pytorch", "tensorflow"] = "paper"
     stage: Literal[1, 2] = 1
     resolution: Literal[32, 64, 128, 256] = 64
+    """Side in pixels of the images that this stage generates."""
     stage1_resolution: Literal[32, 64] = 64
+    """Stage-II: side in pixels of the Stage-I images."""
     conditional: bool = True
+    """Whether images are generated from captions; if false, from noise alone."""
     text_dim: PositiveInt = 1024
+    """Size of the text embedding."""
     condition_dim: PositiveInt = 128
+    """Size of the conditioning vector (Ng), and of the compressed text in the discriminator (Nd)."""
     z_dim: PositiveInt = 100
+    """Size of the noise vector z (Nz)."""
     gf_dim: PositiveInt = 128
+    """Width of the generator in channels."""
     stage1_gf_dim: PositiveInt | None = None
-    """`gf_dim` of the Stage-I in a Stage-II; null: the same, as published."""
+    """Stage-II: `gf_dim` of its Stage-I; null: the same, as published."""
     df_dim: PositiveInt = 64
+    """Channels of the first layer of the discriminator."""
     residual_blocks: Annotated[int, Field(ge=0, le=64)] = 4
+    """Stage-II: residual blocks of the generator; 4 at 256 px and 2 at 128 px in the paper (section 4.4)."""
     conditioning_augmentation: bool = True
+    """Whether the conditioning vector is sampled (section 4.1); if false, it is the output of the layer."""
     text_twice: bool = True
+    """Whether the generator of Stage-II also takes the text (Table 4)."""
     wrong_pairs: Literal["text", "shift", "image", "none"] = "text"
+    """Mismatched pairs: the caption of another class, the caption of the next item in the batch, or the image of another class."""
     wrong_candidates: Annotated[int, Field(ge=1, le=256)] = 1
-    """Items of other classes that are drawn for a mismatched pair, of which the one whose captions are nearest is taken. 1 is the published
-    sampling; with more the discriminator has to look at what few captions differ in."""
+    """Number of candidates from other classes per mismatched pair, of which the one with the most similar captions is used. 1 is the
+    published sampling; with more, the discriminator has to learn small differences between captions."""
     wrong_weight: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the mismatched and the generated pairs in the loss of the discriminator."""
     instance_noise: Annotated[float, Field(ge=0, le=2)] = 0.0
-    """Standard deviation of the Gaussian noise on every image, real or drawn, that the discriminator is shown in training (Sonderby et
-    al., arXiv 1610.04490; 0 as published). Through it drawn images cannot be told by their fine grain, and the text goes on counting."""
+    """Standard deviation of Gaussian noise added to every image, real or generated, that the discriminator sees in training (Sonderby et
+    al., arXiv 1610.04490; 0 as published). It hides the fine texture that gives generated images away, so the text keeps its influence."""
     kl_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the KL term of conditioning augmentation (lambda in Eq. 4 and 6)."""
     kl_reduction: Literal["mean", "sum"] = "mean"
+    """The KL divergence over the dimensions of the Gaussian: `mean`, the default of every variant, `paper` included, as in all released
+    codes; or `sum`, the divergence of the equations (StackGAN++ Eq. 2), which is `condition_dim` times as large."""
     captions_per_embedding: PositiveInt = 1
+    """Number of captions whose embeddings are averaged for each image."""
     fresh_noise: bool = False
+    """Whether the generator's step samples new noise instead of reusing that of the discriminator's step."""
 
     @property
     def conditioning(self) -> Conditioning:
@@ -78,7 +96,7 @@ class StackGANv1(ImageModelConfig):
         if not self.conditional and self.wrong_pairs != "none":
             raise ValueError("wrong_pairs: an unconditional model has no captions to mismatch; set it to 'none'")
         if self.wrong_candidates > 1 and self.wrong_pairs not in ("text", "image"):
-            raise ValueError(f"wrong_candidates: nothing is drawn for wrong_pairs={self.wrong_pairs!r}; leave it at 1")
+            raise ValueError(f"wrong_candidates: has no effect with wrong_pairs={self.wrong_pairs!r}; leave it at 1")
         return self
 
     def of_stage1(self) -> dict[str, Any]:
