@@ -81,9 +81,7 @@ def prepare(
     if not force and destination.exists():
         cache = Cache.open(destination)
         if cache.request != survey.request:
-            raise DataError(
-                _difference(cache, survey, settings), where=destination, hint="use another name, or replace it with --force"
-            )
+            raise DataError(_difference(cache, survey, settings), where=destination, hint="use another name, or replace it with --force")
         return _report(cache, notes, 0, True, start)
     silent = np.flatnonzero(survey.silent).tolist()
     if strict and silent:
