@@ -1,4 +1,4 @@
-"""What an objective asks of the feed (`Needs`) and what it gets (`Batch`)."""
+"""What an objective requests from the feed (`Needs`) and what it receives (`Batch`)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Needs:
-    """What the feed must put into a batch. `images` are side lengths in pixels."""
+    """What the feed must put into a batch. `images` lists side lengths in pixels."""
 
     images: tuple[int, ...] = ()
     text: bool = False
     captions_per_embedding: int = 1
-    """The embedding of an item is the mean over this many of its captions, drawn without replacement."""
+    """The embedding of an item is the mean over this many of its captions, sampled without replacement."""
     wrong: Literal["none", "text", "image", "batch"] = "none"
-    """A caption vector, or an image, of another class than the item's; `batch`: a permutation of the batch to other classes."""
+    """Mismatched partner from another class than the item's: an embedding, an image, or (`batch`) a permutation of the batch."""
     wrong_candidates: int = 1
-    """Items of other classes that are drawn for a mismatched pair (text or image), of which the one with the nearest text is taken."""
+    """Number of candidates from other classes sampled per mismatched pair (text or image); the one with the nearest text is used."""
     characters: bool = False
-    """Character codes (B, 201) of one caption an item."""
+    """Character codes (B, 201) of one caption per item."""
     distinct_classes: bool = False
-    """Every item of a batch is of another class (structured joint embedding)."""
+    """No two items of a batch share a class (structured joint embedding)."""
     labels: bool = False
-    """What a classifier is to say of each item (data/labels.py)."""
+    """The label that a classifier should predict for each item (data/labels.py)."""
 
 
 @dataclass
@@ -37,13 +37,13 @@ class Batch:
     wrong_images: dict[int, Tensor] = field(default_factory=dict)
     wrong_text: Tensor | None = None
     wrong_order: Tensor | None = None
-    """(B,) int64: a permutation of the batch, item i to one of another class as far as the batch has enough of them."""
+    """(B,) int64: a permutation of the batch that pairs item i with one of another class, as far as the batch allows it."""
     characters: Tensor | None = None
     class_ids: Tensor | None = None
     labels: Tensor | None = None
     """(B,) int64."""
     rows: Tensor | None = None
-    """Dataset rows of the items (B,) int64: which image each one is."""
+    """(B,) int64: dataset row of each item."""
 
     @property
     def size(self) -> int:

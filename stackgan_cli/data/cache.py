@@ -2,19 +2,19 @@
 
 Names and types, all datasets contiguous (so that they can be read by memmap, without a call into HDF5):
 
-    /images           fit 'squash': uint8 (N, S, S, 3). fit 'keep': uint8 (bytes,), all images one after the other
+    /images           fit 'squash': uint8 (N, S, S, 3). fit 'keep': uint8 (bytes,), all images concatenated
     /image_offsets    fit 'keep': int64 (N + 1,), first byte of each image
     /image_sizes      fit 'keep': int32 (N, 2), height and width
-    /class_ids        int32 (N,), index into class_names, -1 without class
+    /class_ids        int32 (N,), index into class_names, -1 if it has no class
     /split            uint8 (N,), 0 train, 1 test
-    /boxes            float32 (N, 4), x, y, width, height in pixels of the cached image, NaN without box; absent when no image has one
-    /parts            float32 (N, 15, 3), x, y, visible; likewise
+    /boxes            float32 (N, 4), x, y, width, height in pixels of the cached image, NaN if it has no box; absent when no image has one
+    /parts            float32 (N, 15, 3), x, y, visible; absent when no image has parts
     /caption_offsets  int64 (N + 1,), first caption of each image
     /captions, /names, /class_names, /skipped_names, /skipped_reasons, /attributes/KEY
                       strings: a group of `utf8` (bytes,) uint8 and `ends` (count,) int64
 
-Attributes: format, version, dataset, image_size, fit, crop, filter, source (JSON), request (hash of what `prepare` was asked for),
-identity (hash of what is inside) and, last of all, complete.
+Attributes: format, version, dataset, image_size, fit, crop, filter, source (JSON), request (hash of the inputs and settings of `prepare`),
+identity (hash of the contents) and, written last, complete.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def hdf5_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise DataError(f"has a part missing ({error.args[0]})", where=path, hint=PREPARE_AGAIN) from None
+        raise DataError(f"is missing a part ({error.args[0]})", where=path, hint=PREPARE_AGAIN) from None
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         text = str(error)
         if "No space left" in text or "errno = 28" in text:
@@ -54,14 +54,14 @@ def hdf5_errors(path: Path) -> Iterator[None]:
 
 
 def disk_full(path: Path) -> EnvironmentProblem:
-    """The error for a file system without room for `path`."""
+    """The error for a file system that has no room for `path`."""
     return EnvironmentProblem(
-        "the disk is full", where=path, hint="free some space, or choose another place with --workspace, and run again"
+        "the disk is full", where=path, hint="free some space, or choose another location with --workspace, and run again"
     )
 
 
 def open_hdf5(path: Path, kind: str, version: int) -> h5py.File:
-    """Open a file of ours for reading, with its format, version and completeness checked. Raises DataError."""
+    """Open one of our files for reading after checking its format, version and completeness. Raises DataError."""
     if not path.is_file():
         raise DataError("there is no such file", where=path, hint="`stackgan prepare demo` or `stackgan prepare cub` makes a cache")
     try:
@@ -74,17 +74,17 @@ def open_hdf5(path: Path, kind: str, version: int) -> h5py.File:
         if isinstance(error, PermissionError):
             raise DataError("cannot be read: permission denied", where=path) from None
         size = path.stat().st_size
-        raise DataError(f"is cut off or damaged ({size:,} bytes are there)", where=path, hint=PREPARE_AGAIN) from None
+        raise DataError(f"is truncated or damaged ({size:,} bytes found)", where=path, hint=PREPARE_AGAIN) from None
     if file.attrs.get("format") != kind:
         file.close()
-        raise DataError(f"is an HDF5 file, but not of the kind {kind!r}", where=path, hint="give a file made by `stackgan prepare`")
+        raise DataError(f"is an HDF5 file, but not a {kind!r} file", where=path, hint="give a file made by `stackgan prepare`")
     found = file.attrs.get("version")
     if found != version:
         file.close()
-        raise DataError(f"is of version {found}, and this program reads version {version}", where=path, hint=PREPARE_AGAIN)
+        raise DataError(f"has version {found}, but this program reads version {version}", where=path, hint=PREPARE_AGAIN)
     if not file.attrs.get("complete", False):
         file.close()
-        raise DataError("was not finished", where=path, hint=PREPARE_AGAIN)
+        raise DataError("is incomplete", where=path, hint=PREPARE_AGAIN)
     return file
 
 
@@ -95,7 +95,7 @@ def place_of(file: h5py.File, name: str) -> tuple[int, tuple[int, ...], np.dtype
     if dataset.chunks is not None or (offset is None and dataset.size):
         raise DataError(f"{name} is not stored in one piece", where=file.filename, hint=PREPARE_AGAIN)
     if offset is not None and offset + dataset.nbytes > Path(file.filename).stat().st_size:
-        raise DataError(f"is cut off: {name} ends beyond the end of the file", where=file.filename, hint=PREPARE_AGAIN)
+        raise DataError(f"is truncated: {name} ends beyond the end of the file", where=file.filename, hint=PREPARE_AGAIN)
     return offset or 0, dataset.shape, dataset.dtype
 
 
@@ -120,7 +120,7 @@ class Cache:
     caption_offsets: np.ndarray
     """(N + 1,) int64: captions of image i are `captions[caption_offsets[i]:caption_offsets[i + 1]]`."""
     class_ids: np.ndarray
-    """(N,) int64, -1 without class."""
+    """(N,) int64, -1 if it has no class."""
     boxes: np.ndarray | None
     """(N, 4) float32: x, y, width, height in pixels of the cached image, NaN where unknown."""
     parts: np.ndarray | None
@@ -136,7 +136,7 @@ class Cache:
 
     @classmethod
     def open(cls, path: Path) -> Cache:
-        """Open and validate. Raises DataError for a file that is missing, foreign, of another version, unfinished or cut off."""
+        """Open and validate. Raises DataError for a file that is missing, not a cache, of another version, incomplete or truncated."""
         with open_hdf5(path, FORMAT, VERSION) as file, hdf5_errors(path):
             offset, shape, dtype = place_of(file, "images")
             attrs = file.attrs
@@ -195,14 +195,14 @@ class Cache:
 
     @property
     def images(self) -> np.ndarray:
-        """(N, S, S, 3) uint8, a read-only memmap. Raises DataError when the aspect was kept."""
+        """(N, S, S, 3) uint8, a read-only memmap. Raises DataError for a cache prepared with fit 'keep'."""
         if self.fit != "squash":
             raise DataError("holds images of different sizes (fit 'keep')", where=self.path, hint="prepare it again with --fit squash")
         return self._pixels
 
     def kept_images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Fit 'keep': all bytes of the images one after the other (a read-only memmap), each one's first byte (N,), and height and
-        width (N, 2)."""
+        """For fit 'keep': the bytes of all images, concatenated (a read-only memmap); the first byte of each (N,); height and
+        width of each (N, 2)."""
         assert self._image_offsets is not None and self._image_sizes is not None
         return self._pixels, self._image_offsets[:-1], self._image_sizes
 
@@ -219,7 +219,7 @@ class Cache:
 
     @cached_property
     def captions(self) -> list[str]:
-        """All captions, image after image."""
+        """All captions, in the order of the images."""
         return self._strings("captions")
 
     @cached_property
@@ -229,7 +229,7 @@ class Cache:
 
     @cached_property
     def attributes(self) -> dict[str, list[str]]:
-        """For each attribute its value for every image, empty where it has none."""
+        """The values of each attribute, one per image; an empty string where an image has none."""
         with open_hdf5(self.path, FORMAT, VERSION) as file, hdf5_errors(self.path):
             return {key: read_strings(group) for key, group in file["attributes"].items()}
 
@@ -272,7 +272,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Strings:
-    """`count` strings of `num_bytes` UTF-8 bytes in all, which are written as they come and need never be in memory together."""
+    """`count` strings with `num_bytes` UTF-8 bytes in total, written one at a time, so they need not fit in memory together."""
 
     texts: Iterable[str]
     count: int
@@ -285,7 +285,7 @@ class Strings:
 
 @dataclass(frozen=True)
 class Columns:
-    """Everything of a cache but its pixels, for `write_columns`."""
+    """Everything in a cache except its pixels, for `write_columns`."""
 
     attrs: Mapping[str, str | int]
     arrays: Mapping[str, np.ndarray]
@@ -293,7 +293,7 @@ class Columns:
 
 
 def create_images(path: Path, shape: tuple[int, ...]) -> int:
-    """Begin a cache file whose only content is the space for `shape` uint8 of images, not yet written. Returns its byte offset."""
+    """Create a cache file that only reserves space for uint8 images of `shape`. Returns the byte offset of that space."""
     with hdf5_errors(path), h5py.File(path, "w", libver=("earliest", "v110")) as file:
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         properties.set_layout(h5py.h5d.CONTIGUOUS)
@@ -306,7 +306,7 @@ def create_images(path: Path, shape: tuple[int, ...]) -> int:
 
 
 def write_columns(path: Path, columns: Columns) -> None:
-    """Add the columns to a file from `create_images` whose pixels are all written, mark it complete and sync it."""
+    """Add the columns to a file from `create_images` once its pixels are written, mark it complete and sync it."""
     with hdf5_errors(path), h5py.File(path, "r+", libver=("earliest", "v110")) as file:
         for name, array in columns.arrays.items():
             file.create_dataset(name, data=array)

@@ -1,6 +1,6 @@
-"""Vectors of all captions of a cache by one text encoder, in a file of their own beside the cache: NAME.<8 hex of the encoder hash>.h5.
+"""Embeddings of all captions of a cache from one text encoder, in a file beside the cache: NAME.<8 hex digits of the encoder hash>.h5.
 
-/vectors is float32 (num_captions, T), row i for `cache.captions[i]`. The file names the encoder and the cache that it belongs to.
+/vectors is float32 (num_captions, T), row i for `cache.captions[i]`. The file records the encoder and the cache that it belongs to.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ FORMAT, VERSION = "stackgan-text-vectors", 1
 
 @dataclass(frozen=True, eq=False)
 class CaptionVectors:
-    """Caption vectors, open for reading."""
+    """Caption embeddings, open for reading."""
 
     path: Path
     vectors: np.ndarray
     """(num_captions, T) float32, a read-only memmap."""
     encoder: dict[str, Any]
-    """What made them: name, variant, where its weights came from."""
+    """The encoder that made them: name, variant, origin of its weights."""
     encoder_hash: str
 
     @staticmethod
     def path_for(cache_path: Path, encoder_hash: str) -> Path:
-        """Where the vectors of an encoder for a cache are kept."""
+        """Path of the embeddings of a cache from one encoder."""
         return cache_path.with_name(f"{cache_path.stem}.{encoder_hash[:8]}.h5")
 
     @staticmethod
     def find(cache_path: Path) -> list[Path]:
-        """All text-vector files beside a cache, newest first."""
+        """All embedding files beside a cache, newest first."""
         pattern = re.compile(re.escape(cache_path.stem) + r"\.[0-9a-f]{8}\.h5")
         found = [path for path in cache_path.parent.glob("*.h5") if pattern.fullmatch(path.name)]
         return sorted(found, key=lambda path: (-path.stat().st_mtime_ns, path.name))
 
     @classmethod
     def open(cls, path: Path, cache: Cache) -> CaptionVectors:
-        """Open vectors for `cache`. Raises DataError for a damaged file, MismatchError when they belong to another cache."""
+        """Open the embeddings of `cache`. Raises DataError for a damaged file, MismatchError when they belong to another cache."""
         with open_hdf5(path, FORMAT, VERSION) as file, hdf5_errors(path):
             offset, shape, dtype = place_of(file, "vectors")
             encoder, encoder_hash = json.loads(file.attrs["encoder"]), file.attrs["encoder_hash"]
             if file.attrs["cache"] != cache.identity:
                 raise MismatchError(
-                    f"these text vectors belong to another cache than {cache.path}", where=path, hint="run `stackgan encode-text` again"
+                    f"these text embeddings do not belong to the cache {cache.path}", where=path, hint="run `stackgan encode-text` again"
                 )
             if len(shape) != 2 or shape[0] != cache.num_captions or dtype != np.float32:
-                raise DataError("is damaged: vectors of the wrong shape", where=path, hint="run `stackgan encode-text` again")
+                raise DataError("is damaged: the embeddings have the wrong shape", where=path, hint="run `stackgan encode-text` again")
         return cls(path, np.memmap(path, np.float32, "r", offset, shape), encoder, encoder_hash)
 
     @staticmethod

@@ -1,8 +1,8 @@
 """From a photograph to the pixels of the cache: StackGAN's released bounding-box crop, then a resize.
 
-The crop is that of the released codes of StackGAN v1 and v2 (the same in all three): a square of 1.5 times the longer side of the box
-around the box's centre, clipped at the image's edges. v1 then squashes it to a square, v2 keeps the aspect. The filter is Pillow's
-bilinear, which widens its support when it shrinks (antialiased), as in the released PyTorch codes.
+The crop is the one in the released code of StackGAN v1 and v2 (the same in all three repositories): a square with 1.5 times the longer
+side of the box, around the center of the box, clipped at the edges of the image. v1 then squashes it to a square; v2 keeps the aspect
+ratio. The filter is Pillow's bilinear, whose support widens when it shrinks an image (antialiasing), as in the released PyTorch code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Window = tuple[int, int, int, int]
 def box_crop(width: int, height: int, box: Box) -> Window:
     """(left, top, right, bottom) of the released crop of a `width` x `height` image; `box` is x, y, width, height in its pixels.
 
-    Coordinates are cut to integers first and the half side is int(0.75 * longer side), as the released code has it.
+    Coordinates are truncated to integers first, and half the side is int(0.75 * longer side), as in the released code.
     """
     x, y, w, h = (int(value) for value in box)
     half = int(0.75 * max(w, h))
@@ -32,15 +32,15 @@ def box_crop(width: int, height: int, box: Box) -> Window:
 
 
 def crop_window(width: int, height: int, box: Box | None, crop: str) -> Window:
-    """The part of the image that is kept: the box crop when `crop` is 'box' and there is a box, else everything.
+    """The part of the image that is kept: the box crop when `crop` is 'box' and there is a box, otherwise all of it.
 
-    Raises DataError for a box that leaves nothing of the image.
+    Raises DataError for a box outside the image.
     """
     if crop == "none" or box is None:
         return 0, 0, width, height
     left, top, right, bottom = box_crop(width, height, box)
     if left >= right or top >= bottom:
-        raise DataError(f"its bounding box {box} leaves nothing of a {width} x {height} image")
+        raise DataError(f"its bounding box {box} is outside the {width} x {height} image")
     return left, top, right, bottom
 
 
@@ -54,9 +54,9 @@ def fitted_size(width: int, height: int, image_size: int, fit: str) -> tuple[int
 
 
 def load_image(image: Path | Callable[[], np.ndarray]) -> Image.Image:
-    """The whole image in RGB, from a file of any mode (grey, palette, CMYK, with alpha) or from a drawing function.
+    """The whole image in RGB, from a file of any mode (gray, palette, CMYK, with alpha) or from a drawing function.
 
-    Raises DataError when it cannot be decoded to the last pixel.
+    Raises DataError when it cannot be decoded completely.
     """
     if not isinstance(image, Path):
         return Image.fromarray(image())
@@ -69,7 +69,7 @@ def load_image(image: Path | Callable[[], np.ndarray]) -> Image.Image:
 
 
 def image_extent(image: Path | Callable[[], np.ndarray]) -> tuple[int, int]:
-    """(width, height) of an image; of a file only the header is read. Raises DataError when that cannot be read."""
+    """(width, height) of an image; only the header of a file is read. Raises DataError when it cannot be read."""
     if not isinstance(image, Path):
         height, width = image().shape[:2]
         return width, height
@@ -81,16 +81,16 @@ def image_extent(image: Path | Callable[[], np.ndarray]) -> tuple[int, int]:
 
 
 def render(image: Image.Image, box: Box | None, *, image_size: int, fit: str, crop: str) -> Image.Image:
-    """Crop and resize an RGB image. Raises DataError for a box that leaves nothing."""
+    """Crop and resize an RGB image. Raises DataError for a box outside the image."""
     left, top, right, bottom = crop_window(*image.size, box, crop)
-    # Cropped first: resize(box=...) lets pixels from outside the window into its edges.
+    # Crop first: resize(box=...) would blend pixels from outside the window into its edges.
     return image.crop((left, top, right, bottom)).resize(
         fitted_size(right - left, bottom - top, image_size, fit), Image.Resampling.BILINEAR
     )
 
 
 def move_box(box: Box, window: Window, size: tuple[int, int]) -> np.ndarray:
-    """(4,) float32: `box` in pixels of the image that `render` made of `window` at `size` (width, height)."""
+    """(4,) float32: `box` in pixels of the image that `render` made from `window` at `size` (width, height)."""
     left, top, right, bottom = window
     scale = np.array([size[0] / (right - left), size[1] / (bottom - top)])
     return np.concatenate([(np.array(box[:2]) - (left, top)) * scale, np.array(box[2:]) * scale]).astype(np.float32)

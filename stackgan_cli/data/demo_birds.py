@@ -1,8 +1,8 @@
-"""The embedded dataset: birds of invented species, drawn by our own code from a seed, with captions, boxes, parts and attributes.
+"""The built-in dataset: birds of invented species, drawn by our own code from a seed, with captions, boxes, parts and attributes.
 
 A species is a fixed combination of attributes; pose, facing, background, place and small variations change from image to image.
-Over the species list the colours of body, wing and beak are balanced against one another, so that a text encoder can learn to tell
-the parts apart from few classes. Records are cheap: a picture is drawn only when its record's `image` is called.
+Across the species list, the colors of body, wing and beak are balanced against one another, so that a text encoder can learn to tell
+the parts apart from few classes. Records are cheap: an image is drawn only when its record's `image` is called.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["MIN_SPECIES", "PALETTE", "PART_COLOURS", "demo_records", "demo_speci
 
 MIN_SPECIES = 50
 _MAX_SPECIES = 4000
-_TEST_EVERY = 5  # of five species the last is a test class: 80/20, and balanced over the eight body colours as 5 and 8 share no factor
+_TEST_EVERY = 5  # every fifth species is a test class: 80/20, and balanced over the eight body colors because 5 and 8 are coprime
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "wing": tuple(PALETTE),
@@ -33,7 +33,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "size": ("small", "medium", "large"),
     "eye_ring": ("none", "none", "none", "white", "yellow", "red"),
 }
-# Crown, belly and tail mostly agree with the rest of the bird, as in nature: a bird of six unrelated colours has no body colour.
+# Crown, belly and tail mostly match the rest of the bird, as in nature: a bird of six unrelated colors has no body color.
 _KIN: dict[str, tuple[str, ...]] = {
     "crown": ("body", "body", "body", "wing", "black", "white", "red", "yellow", "blue", "brown"),
     "belly": ("body", "body", "body", "white", "white", "yellow", "grey", "orange", "pink", "black"),
@@ -43,9 +43,9 @@ _KIN: dict[str, tuple[str, ...]] = {
 
 @lru_cache(maxsize=8)
 def demo_species(species: int = 1000) -> tuple[Mapping[str, str], ...]:
-    """Attributes of each species, in order; a longer list begins with the shorter one.
+    """Attributes of each species, in order; a shorter list is a prefix of a longer one.
 
-    Body colours take turns. Each further attribute takes the value that has been seen least so far together with those already chosen
+    Body colors take turns. Each further attribute takes the value that has occurred least often so far together with those already chosen
     for this species (among all species and among those of its split); ties are broken by a fixed random stream.
     """
     rng = np.random.default_rng(20161211)
@@ -62,14 +62,14 @@ def demo_species(species: int = 1000) -> tuple[Mapping[str, str], ...]:
             chosen[part] = options[int(np.argmin(crowding + noise))]
             seen.update(_pairs(chosen, part, chosen[part], number))
         whole = {part: chosen.get(value, value) if part in _KIN else value for part, value in chosen.items()}
-        if whole["eye_ring"] == whole["body"]:  # nobody would see it
+        if whole["eye_ring"] == whole["body"]:  # it would be invisible
             whole["eye_ring"] = "black" if whole["body"] == "white" else "white"
         found.append(whole)
     return tuple(found)
 
 
 def _pairs(chosen: Mapping[str, str], part: str, value: str, number: int) -> list[tuple[str, ...]]:
-    """What is counted when a part takes a value: the pair with each other choice, over all species and over those of its split."""
+    """The pairs to count when a part takes a value: with each other choice, over all species and over those of its split."""
     pairs = [(other, kept, part, value) for other, kept in chosen.items() if other != part]
     return [*pairs, *((*pair, _split(number)) for pair in pairs)]
 
@@ -79,19 +79,19 @@ def _split(number: int) -> str:
 
 
 def demo_records(count: int = 3000, species: int = 1000, seed: int = 0, image_size: int = 304) -> list[Record]:
-    """`count` records over `species` classes (80 % of them for training), nothing drawn yet.
+    """`count` records over `species` classes (80% of them for training); no image is drawn yet.
 
-    Record i shows species i % species and depends on (seed, i) and the species alone, so a larger set begins with the smaller one.
-    `image_size` is about the side in pixels of the box crop. Raises `UsageError` for a count, species or size that cannot be.
+    Record i shows species i % species and depends only on (seed, i) and the species, so a smaller set is a prefix of a larger one.
+    `image_size` is roughly the side of the box crop in pixels. Raises `UsageError` for an invalid count, number of species, seed or size.
     """
     if not MIN_SPECIES <= species <= _MAX_SPECIES:
-        raise UsageError(f"{species} species; the demo set has {MIN_SPECIES} to {_MAX_SPECIES}", where="--species")
+        raise UsageError(f"must be between {MIN_SPECIES} and {_MAX_SPECIES}, not {species}", where="--species")
     if count < species:
         raise UsageError(
-            f"{count} images cannot show {species} species", where="--count", hint="give --count at least as large as --species"
+            f"{count} images are too few for {species} species", where="--count", hint="give --count at least as large as --species"
         )
     if seed < 0 or image_size < 16:
-        raise UsageError("the seed must not be negative and the size at least 16 pixels", where="--seed, --image-size")
+        raise UsageError("the seed must not be negative and the size must be at least 16 pixels", where="--seed, --image-size")
     kinds = demo_species(species)
     return [_record(index, index % species, kinds[index % species], seed, image_size) for index in range(count)]
 

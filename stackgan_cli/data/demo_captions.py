@@ -1,7 +1,7 @@
-"""Captions for a demo bird: sentences in the manner of people who describe birds, each naming some of its attributes truthfully.
+"""Captions for a demo bird: sentences like those of people who describe birds, each naming some of its true attributes.
 
-The body's colour is named in nearly every caption, the wings' and the beak's in more than seven of ten, others less often.
-Every colour stands right before the part it belongs to, or after "is", "are" or in "<colour> on its <part>".
+Nearly every caption names the color of the body, and more than seven in ten those of wings and beak; others are named less often.
+Every color comes right before the part it belongs to, after "is" or "are", or in "<color> on its <part>".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MANNERS = {
 
 
 def captions(attributes: Mapping[str, str], rng: np.random.Generator, count: int = 10) -> tuple[str, ...]:
-    """`count` captions that differ from one another. `attributes` holds the species' attributes and the image's pose."""
+    """`count` distinct captions. `attributes` holds the species' attributes and the image's pose."""
     found: dict[str, None] = {}
     while len(found) < count:
         found.setdefault(_Writer(attributes, rng.random(64).tolist()).sentence())
@@ -28,7 +28,7 @@ def captions(attributes: Mapping[str, str], rng: np.random.Generator, count: int
 
 
 class _Writer:
-    """Writes one sentence; its choices are read from a list of uniform numbers."""
+    """Writes one sentence; its choices come from a list of uniform random numbers."""
 
     def __init__(self, bird: Mapping[str, str], numbers: list[float]) -> None:
         self.bird = bird
@@ -41,7 +41,7 @@ class _Writer:
         return options[int(next(self._numbers) * len(options))]
 
     def colour(self, part: str) -> str:
-        """The part's colour, now and then a "bright" one."""
+        """The color of the part, occasionally a "bright" one."""
         name = self.bird[part]
         return f"bright {name}" if self.chance(0.12) and name in _VIVID else name
 
@@ -56,7 +56,7 @@ class _Writer:
         return text.replace("a orange", "an orange").replace("grey", grey)
 
     def _phrases(self) -> list[str]:
-        """What the bird has, apart from its body, as noun phrases."""
+        """The parts of the bird other than its body, as noun phrases."""
         bird = self.bird
         wing, beak = self.chance(0.78), self.chance(0.80)
         crown, belly, tail = (self.chance(0.06 if bird[part] == bird["body"] else 0.18) for part in ("crown", "belly", "tail"))
@@ -89,12 +89,12 @@ class _Writer:
         return f"a {form}{self.colour('beak') if not form else self.bird['beak']} {self.pick('beak', 'beak', 'bill')}"
 
     def _size(self, share: float) -> str:
-        """The bird's size and a space, or nothing."""
+        """The size of the bird and a space, or an empty string."""
         named = self.chance(share)
         return self.pick(*_SIZES[self.bird["size"]]) + " " if named else ""
 
     def _frame(self, phrases: list[str]) -> str:
-        """A sentence about the body that takes the noun phrases in."""
+        """A sentence about the body that includes the noun phrases."""
         listed, many = _join(phrases), len(phrases) > 1
         size, body = self._size(0.25), self.colour("body")
         this = f"{self.pick('this', 'this', 'the')} {size}bird"

@@ -1,7 +1,7 @@
-"""Draw one demo bird over its scenery: supersampled layers (colour, coverage, relief), shaded and laid over the picture.
+"""Draw one demo bird over its scenery: supersampled layers (color, coverage, relief) are shaded and composited over the image.
 
-Colours are flat when drawn; light comes afterwards from the slope of the blurred relief, so that the middle of the torso keeps its
-palette colour (`PALETTE`, eight sRGB values far apart in CIE Lab) and only edges brighten or darken.
+Colors are drawn flat; shading is added afterwards from the slope of the blurred relief, so that the middle of the torso keeps its
+palette color (`PALETTE`, eight sRGB values far apart in CIE Lab) and only edges brighten or darken.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ PALETTE: dict[str, Colour] = {
     "brown": (126, 80, 44),
     "grey": (136, 140, 145),
 }
-"""The eight body colours (sRGB)."""
+"""The eight body colors (sRGB)."""
 
 PART_COLOURS: dict[str, Colour] = {**PALETTE, "orange": (238, 120, 24), "pink": (240, 140, 172)}
-"""What wings, crown, belly, tail, beak and eye ring may be."""
+"""Possible colors of wings, crown, belly, tail, beak and eye ring."""
 
 _SAMPLES = 3  # subpixels along each axis
 _LEG: Colour = (92, 74, 60)
@@ -44,7 +44,7 @@ def draw_bird(attributes: Mapping[str, str], seed: int, index: int, image_size: 
 
 
 class _Layers:
-    """Colour, coverage and relief of a window of the picture, `_SAMPLES` times finer than its pixels."""
+    """Color, coverage and relief of a window of the image, at `_SAMPLES` times its resolution."""
 
     def __init__(self, left: int, top: int, width: int, height: int, unit: float) -> None:
         size = (width * _SAMPLES, height * _SAMPLES)
@@ -55,7 +55,7 @@ class _Layers:
         self._pens = [ImageDraw.Draw(layer) for layer in (self.colour, self.coverage, self.relief)]
 
     def scaled(self, points: np.ndarray) -> list[float]:
-        """Points in picture pixels as the flat list that Pillow wants, in subpixels."""
+        """Points in image pixels, converted to subpixels as the flat list that Pillow expects."""
         return ((points - self.origin) * _SAMPLES).ravel().tolist()
 
     def polygon(self, points: np.ndarray, colour: Colour, relief: int) -> None:
@@ -71,20 +71,20 @@ class _Layers:
             pen.line(flat, fill=ink, width=thick)
 
     def strokes(self, lines: np.ndarray, colours: list[Colour], width: float, rng: np.random.Generator) -> None:
-        """Many strokes (n, points, 2) of colours drawn at random, on what is there already."""
+        """Many strokes (n, points, 2) of random colors, only where something is drawn already."""
         flat = ((lines - self.origin) * _SAMPLES).reshape(len(lines), -1).tolist()
         thick = max(1, round(width * self.unit))
         for line, choice in zip(flat, rng.integers(len(colours), size=len(lines)).tolist(), strict=True):
             self._pens[0].line(line, fill=colours[choice], width=thick)
 
     def disc(self, centre: np.ndarray, radius: float, colour: Colour) -> None:
-        """A disc of colour only; `radius` in picture pixels."""
+        """A disc of color without relief; `radius` in image pixels."""
         x, y = self.scaled(centre)
         reach = radius * _SAMPLES
         self._pens[0].ellipse((x - reach, y - reach, x + reach, y + reach), fill=colour)
 
     def tint(self, points: np.ndarray, colour: Colour, within: np.ndarray, soften: float) -> None:
-        """Colour the part of a polygon that lies within another, with an edge softened over `soften` bird units."""
+        """Color the part of a polygon inside another one, with an edge softened over `soften` bird units."""
         low = np.maximum(points.min(axis=0), within.min(axis=0)) - 1
         high = np.minimum(points.max(axis=0), within.max(axis=0)) + 1
         corner = ((low - self.origin) * _SAMPLES).astype(int)
@@ -109,7 +109,7 @@ def _lay_bird(picture: np.ndarray, scene: Scene, attributes: Mapping[str, str], 
     colour = np.asarray(layers.colour.reduce(_SAMPLES), dtype=np.float32)
     coverage = np.asarray(layers.coverage.reduce(_SAMPLES), dtype=np.float32)[..., None] / 255
     light = _light(layers.relief.reduce(_SAMPLES), bird.unit)[..., None]
-    colour = colour * light + np.maximum(light - 1, 0) * 26 * coverage  # the second term is a sheen that black shows too
+    colour = colour * light + np.maximum(light - 1, 0) * 26 * coverage  # the second term is a sheen that is visible on black too
     result = picture.copy()
     if bird.waterline is not None:
         _reflect(result, colour, coverage, left, top, bird)
@@ -123,7 +123,7 @@ def _lay_bird(picture: np.ndarray, scene: Scene, attributes: Mapping[str, str], 
 
 
 def _reflect(picture: np.ndarray, colour: np.ndarray, coverage: np.ndarray, left: int, top: int, bird: Bird) -> None:
-    """Mirror the bird in the water, broken by ripples and fading with depth. Changes `picture`; colour is premultiplied."""
+    """Mirror the bird in the water, broken by ripples and fading with depth. Changes `picture`; `colour` is premultiplied."""
     line = round(bird.waterline or 0.0)
     deep = min(line - top, picture.shape[0] - line)
     above = slice(line - top - deep, line - top)
@@ -134,7 +134,7 @@ def _reflect(picture: np.ndarray, colour: np.ndarray, coverage: np.ndarray, left
 
 
 def _paint(layers: _Layers, bird: Bird, ink: dict[str, Colour], attributes: Mapping[str, str], rng: np.random.Generator) -> None:
-    """All flat colours, from back to front."""
+    """Draw all flat colors, from back to front."""
     body, wing, beak = ink["body"], ink["wing"], ink["beak"]
     for number, feather in enumerate(bird.far_wing):
         layers.polygon(feather, shade(wing, 0.80 + 0.06 * (number % 2)), 70 + 8 * (number % 2))
@@ -148,7 +148,7 @@ def _paint(layers: _Layers, bird: Bird, ink: dict[str, Colour], attributes: Mapp
         layers.polygon(feather, shade(ink["tail"], 0.90 + 0.06 * (number % 3)), 80 + 14 * (number % 2))
     layers.polygon(bird.beak[0], shade(beak, 0.86), 110)
     layers.polygon(bird.beak[1], beak, 150)
-    for mandible in bird.beak:  # a dark rim sets pale and grey beaks off from sky and water
+    for mandible in bird.beak:  # a dark rim sets pale and gray beaks off from sky and water
         layers.line(np.concatenate([mandible, mandible[:1]]), shade(beak, 0.62), 0.034, relief=100)
     for polygon in bird.body:
         layers.polygon(polygon, body, 165)
@@ -175,7 +175,7 @@ def _eye(layers: _Layers, bird: Bird, ring: str) -> None:
 
 
 def _light(relief: Image.Image, unit: float) -> np.ndarray:
-    """(height, width) factors about 1: brighter where the relief faces the upper left, darker where it faces away."""
+    """(height, width) factors around 1: brighter where the relief faces the upper left, darker where it faces away."""
     total = np.ones((relief.height, relief.width), dtype=np.float32)
     for radius, strength in ((0.20, 0.0062), (0.035, 0.0011)):
         soft = np.asarray(relief.filter(ImageFilter.GaussianBlur(radius * unit)), dtype=np.float32)
@@ -185,7 +185,7 @@ def _light(relief: Image.Image, unit: float) -> np.ndarray:
 
 
 def _jitter(colour: Colour, rng: np.random.Generator) -> Colour:
-    """A slightly different colour: up to 6 levels of light, 4 of hue."""
+    """A slightly different color: up to 6 levels in lightness, 4 in hue."""
     moved = np.array(colour) + rng.uniform(-6, 6) + rng.uniform(-4, 4, size=3)
     red, green, blue = np.clip(moved, 0, 255).astype(int).tolist()
     return red, green, blue

@@ -1,9 +1,9 @@
 """Where the parts of a demo bird are: outlines, bounding box and the 15 CUB parts, from a seed and without drawing anything.
 
 A bird is built of closed polygons in bird units (half the torso's length is about 1), facing right, with y downwards, and then
-mirrored, scaled and moved to pixels. Two properties matter to whoever measures with these pictures. The bounding box is padded until
-the flank lies near its centre, so that after StackGAN's box crop the middle of every picture shows the body colour. And wings and
-beak are larger than nature's, so that their colour can still be told at 64 px.
+mirrored, scaled and moved to pixel coordinates. Two properties matter for measurements. The bounding box is padded until the flank is
+near its center, so that after StackGAN's box crop the middle of every image shows the body color. Wings and beak are larger than in
+nature, so that their color is still recognizable at 64 px.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Bird:
     eye: np.ndarray = field(default_factory=lambda: np.zeros(2))
     eye_radius: float = 0.1
     flank: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    waterline: float | None = None  # what is drawn below it is under water
-    unit: float = 1.0  # pixels in one bird unit; 1 until placed
+    waterline: float | None = None  # everything below it is under water
+    unit: float = 1.0  # pixels per bird unit; 1 until placed
 
     def moved(self, matrix: np.ndarray, offset: np.ndarray, unit: float) -> Bird:
         """The bird after `points @ matrix + offset`, where the matrix scales by `unit` (and may mirror x)."""
@@ -88,7 +88,7 @@ class Bird:
         )
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and greatest corner of what can be seen."""
+        """Minimum and maximum corner of the visible outlines."""
         points = np.concatenate([*self.body, *self.tail, *self.far_wing, *self.wing, *self.beak, *self.legs])
         least, greatest = points.min(axis=0), points.max(axis=0)
         if self.waterline is not None:
@@ -98,7 +98,7 @@ class Bird:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A bird placed in a picture of `width` x `height` pixels."""
+    """A bird placed in an image of `width` x `height` pixels."""
 
     bird: Bird
     width: int
@@ -109,20 +109,20 @@ class Scene:
     box: tuple[float, float, float, float]
 
     def parts(self) -> np.ndarray:
-        """(15, 3) float32 in CUB's order: x, y in pixels, and 1 where visible (else all 0)."""
+        """(15, 3) float32 in CUB's order: x, y in pixels, and 1 where visible (otherwise all 0)."""
         table = np.zeros((len(CUB_PARTS), 3), dtype=np.float32)
         mirrored = self.facing == "left"
         for name, point in self.bird.parts.items():
-            if mirrored:  # the side we see of a bird that faces left is its left side
+            if mirrored:  # a bird that faces left shows its left side
                 name = name.replace("right", "LEFT").replace("left", "right").replace("LEFT", "left")
             table[CUB_PARTS.index(name)] = (*point, 1.0)
         return table
 
 
 def compose(attributes: Mapping[str, str], seed: int, index: int, image_size: int) -> Scene:
-    """Lay out image `index` of the demo set: pose, size, place and background follow from (seed, index) alone.
+    """Lay out image `index` of the demo set: pose, size, position and background depend only on (seed, index).
 
-    `image_size` is the side, in pixels, that StackGAN's box crop of the picture is to have (about; it varies by a few per cent).
+    `image_size` is the approximate side of StackGAN's box crop of the image in pixels (it varies by a few percent).
     """
     rng = np.random.default_rng((seed, index, 1))
     pose = POSES[int(np.searchsorted(_POSE_SHARES, rng.random()))]
@@ -131,7 +131,7 @@ def compose(attributes: Mapping[str, str], seed: int, index: int, image_size: in
     bird = build(attributes, pose, rng)
 
     least, greatest = bird.bounds()
-    slack = np.array([0.30, 0.06])  # sideways the body is long, upwards the wing begins
+    slack = np.array([0.30, 0.06])  # the body extends sideways, and the wing begins above
     least = np.minimum(least, 2 * (bird.flank - slack) - greatest)  # pad the side on which the flank is too near the edge
     greatest = np.maximum(greatest, 2 * (bird.flank + slack) - least)
     crop = image_size * rng.uniform(0.94, 1.06)
@@ -173,7 +173,7 @@ def build(attributes: Mapping[str, str], pose: str, rng: np.random.Generator) ->
     chest = np.array([0.36 * length, -0.02]) @ turn
     bird.body = [torso, _neck(chest, height * 0.78, head, head_radius), ellipse(head, head_radius * 1.04, head_radius)]
 
-    face = rotation(rng.uniform(-7, 9))  # the head's own turn
+    face = rotation(rng.uniform(-7, 9))  # the head turns on its own
     bird.eye = head + np.array([0.30, -0.14]) * head_radius @ face
     bird.eye_radius = 0.105 * (0.75 + 0.5 * head_radius)
     bird.crown = head + _CAP * head_radius @ face
@@ -225,13 +225,13 @@ def _neck(chest: np.ndarray, chest_radius: float, head: np.ndarray, head_radius:
 
 
 def _beak(head: np.ndarray, radius: float, face: np.ndarray, shape: str, length: str) -> list[np.ndarray]:
-    """Lower and upper mandible. They reach under the head, which is drawn over their roots."""
+    """Lower and upper mandible. Their bases extend under the head, which is drawn over them."""
     size = np.array([{"short": 0.98, "long": 1.24}[length], {"pointed": 0.62, "conical": 0.78, "hooked": 0.70, "curved": 0.62}[shape]])
     if shape == "conical":
         size[0] *= 0.88
     root = head + np.array([0.78, 0.10]) * radius
     lower, upper = (outline * size for outline in _BEAKS[shape])
-    if shape == "curved":  # bend both about the root: the tip hangs lower the longer the beak
+    if shape == "curved":  # bend both about the base: the longer the beak, the lower the tip
         lower, upper = (outline + np.array([0.0, 0.38]) * np.maximum(outline[:, :1], 0) ** 2 / size[0] for outline in (lower, upper))
     return [head + (root - head + mandible) @ face for mandible in (lower, upper)]
 
@@ -243,7 +243,7 @@ def _tail(length: float, turn: np.ndarray, rng: np.random.Generator) -> list[np.
 
 
 def _wings(bird: Bird, pose: str, length: float, height: float, turn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the near wing (and in flight the far one) into `bird`; the near wing's centre is returned."""
+    """Add the near wing (and in flight the far one) to `bird`; returns the center of the near wing."""
     if pose != "flying":
         shoulder = np.array([0.18 * length, -0.64 * height])
         lift = rng.uniform(-2, 6)
@@ -263,7 +263,7 @@ def _wings(bird: Bird, pose: str, length: float, height: float, turn: np.ndarray
 
 
 def _open_wing(root: np.ndarray, side: float, size: float, sweep: float) -> list[np.ndarray]:
-    """A spread wing: feathers along an arm that rises (side -1) or hangs (side +1) from the root, then the arm's coverts."""
+    """A spread wing: feathers along an arm that rises (side -1) or hangs (side +1) from the root, then the coverts of the arm."""
     elbow, wrist = np.array([0.10, 0.42]), np.array([0.16, 0.95])
     lean = rotation(-sweep)
     polygons = []
@@ -286,7 +286,7 @@ def rotation(degrees: float) -> np.ndarray:
 
 
 def ellipse(centre: np.ndarray, x_radius: float, y_radius: float) -> np.ndarray:
-    """(40, 2) points round an axis-parallel ellipse."""
+    """(40, 2) points around an axis-parallel ellipse."""
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     return centre + np.stack([x_radius * np.cos(angles), y_radius * np.sin(angles)], axis=1)
 
@@ -297,7 +297,7 @@ def feather(root: np.ndarray, angle: float, length: float, width: float) -> np.n
 
 
 def smooth(points: np.ndarray, pieces: int = 6) -> np.ndarray:
-    """Closed Catmull-Rom curve through (n, 2) points, `pieces` to a span."""
+    """Closed Catmull-Rom curve through (n, 2) points, `pieces` per span."""
     t = (np.arange(pieces) / pieces)[:, None, None]
     before, after, later = np.roll(points, 1, 0), np.roll(points, -1, 0), np.roll(points, -2, 0)
     span = (
@@ -332,7 +332,7 @@ def _fleck_grid() -> np.ndarray:
 
 
 def _beak_outlines() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Lower and upper mandible of each shape, of length 1 and with the upper one's base 1 high."""
+    """Lower and upper mandible of each shape, 1 long; the base of the upper one is 1 high."""
     along = np.linspace(0, 1, 14)
 
     def mandible(edge: np.ndarray, base: float) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""What is behind and under a demo bird: sky, foliage, grass, water or a plain wall; a branch, blades of grass or ripples.
+"""The surroundings of a demo bird. Behind it: sky, foliage, grass, water or a plain wall; under it: a branch, grass or ripples.
 
-Backgrounds are out of focus, in middling colours that leave every palette colour visible before them.
+Backgrounds are out of focus, in medium tones against which every palette color is visible.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Colour = tuple[int, int, int]
 
 
 def draw_scenery(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The picture without its bird: uint8 (height, width, 3)."""
+    """The image without its bird: uint8 (height, width, 3)."""
     picture = Image.fromarray(_background(scene, rng))
     _foreground(picture, scene, rng)
     return np.asarray(picture)
@@ -27,7 +27,7 @@ def shade(colour: Colour, factor: float) -> Colour:
     return red, green, blue
 
 
-_GRADIENTS: dict[str, tuple[tuple[Colour, Colour], ...]] = {  # top and bottom colours to choose from
+_GRADIENTS: dict[str, tuple[tuple[Colour, Colour], ...]] = {  # top and bottom colors to choose from
     "sky": (((104, 158, 206), (188, 212, 226)), ((132, 172, 208), (208, 216, 220)), ((148, 168, 186), (196, 202, 206))),
     "dusk": (((110, 116, 164), (232, 180, 148)), ((150, 120, 150), (240, 204, 158)), ((88, 110, 140), (206, 178, 170))),
     "foliage": (((108, 142, 96), (142, 158, 108)), ((128, 150, 120), (96, 124, 88)), ((164, 160, 112), (126, 138, 98))),
@@ -45,7 +45,7 @@ def _noise(rng: np.random.Generator, rows: int, columns: int, width: int, height
 
 
 def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (height, width, 3): a gradient and what belongs to the kind of place, out of focus (so drawn at half size)."""
+    """uint8 (height, width, 3): a gradient and the details of the scene, out of focus (hence drawn at half size)."""
     width, height = (scene.width + 1) // 2, (scene.height + 1) // 2
     choices = _GRADIENTS[scene.background]
     top, bottom = (np.array(colour, dtype=np.float32) + rng.uniform(-8, 8) for colour in choices[int(rng.integers(len(choices)))])
@@ -67,7 +67,7 @@ def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _bokeh(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Leaves and light far out of focus."""
+    """Leaves and light, far out of focus."""
     height, width = canvas.shape[:2]
     base = canvas.mean(axis=(0, 1))
     image = Image.fromarray(canvas.astype(np.uint8))
@@ -81,7 +81,7 @@ def _bokeh(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _ripples(canvas: np.ndarray, rng: np.random.Generator, horizon: float) -> None:
-    """Water from `horizon` (a share of the height) downwards: streaks that grow towards the viewer. Changes `canvas`."""
+    """Water from `horizon` (a fraction of the height) downwards: streaks that widen toward the viewer. Changes `canvas`."""
     height, width = canvas.shape[:2]
     first = int(horizon * height)
     deep = height - first
@@ -92,7 +92,7 @@ def _ripples(canvas: np.ndarray, rng: np.random.Generator, horizon: float) -> No
 
 
 def _foreground(picture: Image.Image, scene: Scene, rng: np.random.Generator) -> None:
-    """What the bird stands on or swims in, drawn into `picture` at twice its size: a branch, grass, or rings on the water."""
+    """What the bird stands on or swims in, drawn into `picture` at twice its resolution: a branch, grass, or rings on the water."""
     bird = scene.bird
     if bird.waterline is not None:
         level = bird.waterline
@@ -139,7 +139,7 @@ def _branch(pen: ImageDraw.ImageDraw, scene: Scene, ground: float, rng: np.rando
 
 
 def _grass(pen: ImageDraw.ImageDraw, scene: Scene, ground: float, rng: np.random.Generator) -> None:
-    """A meadow that darkens towards the viewer, its blades drawn from far to near."""
+    """A meadow that darkens toward the viewer, with blades drawn from far to near."""
     unit, width, height = scene.bird.unit * 2, scene.width * 2, scene.height * 2
     bands = 24
     deep = 1.5 * unit

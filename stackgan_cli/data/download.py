@@ -1,4 +1,4 @@
-"""Fetch a file over HTTP so that it can be taken up again, and unpack archives without trusting them."""
+"""Download a file over HTTP, with resume, and unpack untrusted archives safely."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from stackgan_cli.files import sync
 
 BLOCK = 1 << 20
 Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all)."""
+"""Called with (bytes done, bytes in total)."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to fetch. `digest` is `sha256:HEX` or `md5:HEX`, as its publisher states it; its first digits when no more are stated."""
+    """A file to fetch. `digest` is `sha256:HEX` or `md5:HEX`, as its publisher states it, or its first digits if only those are known."""
 
     url: str
     file_name: str
@@ -40,9 +40,9 @@ class Remote:
 
 
 def download(remote: Remote, folder: Path, progress: Progress | None = None, *, attempts: int = 4, timeout: float = 30.0) -> Path:
-    """Fetch `remote` into `folder` and return the file, whose size and digest are right. A part left by an earlier run is continued.
+    """Download `remote` into `folder`, verify its size and digest, and return its path. A partial file from an earlier run is resumed.
 
-    Raises EnvironmentProblem when the server cannot be reached or the disk is full, DataError when what it sends is something else.
+    Raises EnvironmentProblem when the server cannot be reached or the disk is full, DataError when it sends a different file.
     """
     path = folder / remote.file_name
     if path.is_file() and matches(path, remote):
@@ -74,13 +74,13 @@ def matches(path: Path, remote: Remote) -> bool:
 
 
 def _fetch(remote: Remote, part: Path, have: int, progress: Progress | None, timeout: float) -> None:
-    """One request for what is missing after `have` bytes."""
+    """One request for everything after the first `have` bytes."""
     request = urllib.request.Request(remote.url, headers={"User-Agent": "stackgan", "Accept-Encoding": "identity"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     with urllib.request.urlopen(request, timeout=timeout) as response:
         continued = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        done = have if continued else 0  # a server that knows no ranges sends everything again
+        done = have if continued else 0  # a server without range requests sends everything again
         with part.open("ab" if continued else "wb") as file:
             while block := response.read(BLOCK):
                 file.write(block)
@@ -98,7 +98,7 @@ def _unreachable(remote: Remote, folder: Path, error: Exception) -> EnvironmentP
     return EnvironmentProblem(
         f"cannot be downloaded: {reason}",
         where=remote.url,
-        hint=f"run the same command again to continue, or download it by other means and put it at {folder / remote.file_name}",
+        hint=f"run the same command again to continue, or download it some other way and save it as {folder / remote.file_name}",
     )
 
 
@@ -109,12 +109,12 @@ def _verify(remote: Remote, part: Path) -> None:
         raise DataError(
             f"is not the published file: {size:,} bytes with {found} instead of {remote.size:,} with {remote.digest}; it was removed",
             where=remote.url,
-            hint="run the same command again; if it happens twice, the file has changed or something on the way replaces it",
+            hint="run the same command again; if it happens again, the published file has changed or a proxy is replacing it",
         )
 
 
 def _digest(path: Path, like: str) -> str:
-    """The digest of a file, of the kind and to the number of digits of `like`."""
+    """The digest of a file, with the same algorithm and number of digits as `like`."""
     kind, _, digits = like.partition(":")
     with path.open("rb") as file:
         return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()[: len(digits)]}"
@@ -134,9 +134,9 @@ def _disk_errors(path: Path) -> Iterator[None]:
 
 
 def extract(archive: Path, folder: Path) -> None:
-    """Unpack a tar (of any compression) or zip archive into `folder`; what it holds appears there when all of it is unpacked.
+    """Unpack a tar (with any compression) or zip archive into `folder`; its contents appear there only once all of it is unpacked.
 
-    Only plain files and folders are made; a link that stays inside is passed over. Raises DataError for a damaged archive, and for
+    Only plain files and folders are created; links that stay inside are skipped. Raises DataError for a damaged archive, and for
     one with a path or a link that leads out of the folder.
     """
     staging = folder / f".{archive.name}.unpacking"
@@ -166,13 +166,13 @@ def _archive_errors(archive: Path) -> Iterator[None]:
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
         raise DataError(f"is damaged, or not an archive: {error}", where=archive, hint="download it again") from None
     except OSError as error:
-        if error.errno is not None:  # of the file system; gzip's own complaints carry no number
+        if error.errno is not None:  # from the file system; gzip's own errors have no number
             raise
         raise DataError(f"is damaged, or not an archive: {error}", where=archive, hint="download it again") from None
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
-    """The relative path of a member. Raises DataError when it leads elsewhere."""
+    """The relative path of a member. Raises DataError when it leads out of the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name.partition("/")[0] or "\0" in name:
         raise DataError(f"has a member that leads out of its folder: {name!r}", where=archive, hint="do not use this archive")
@@ -200,9 +200,9 @@ def _extract_tar(archive: Path, folder: Path) -> None:
                 assert source is not None
                 _write(source, folder / name)
             else:
-                raise DataError(f"has a member that is neither file nor folder: {name}", where=archive, hint="do not use this archive")
+                raise DataError(f"has a member that is neither a file nor a folder: {name}", where=archive, hint="do not use this archive")
         assert tar.fileobj is not None
-        while tar.fileobj.read(BLOCK):  # to the end of the compressed data, where its checksum is compared
+        while tar.fileobj.read(BLOCK):  # to the end of the compressed data, where the checksum is verified
             pass
 
 

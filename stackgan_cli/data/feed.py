@@ -1,8 +1,8 @@
-"""Training batches from a cache: which images, captions and mismatched partners, keyed by the step.
+"""Training batches from a cache: the choice of images, captions and mismatched partners, keyed by the step.
 
-Everything random is drawn for the whole global batch from a generator keyed by (seed, step, batch), and each part of it (a rank,
-or a slice under gradient accumulation) takes its items. So a batch depends neither on how it is split nor on where the images wait,
-and resuming needs no sampler state. One epoch is one permutation of the images, which the batches of all steps walk one after another.
+All random numbers are drawn for the whole global batch from a generator keyed by (seed, step, batch), and each part of it (a rank,
+or a slice under gradient accumulation) takes its items. So a batch depends neither on how it is split nor on where the images are
+stored, and resuming needs no sampler state. An epoch is a permutation of the images, which successive batches traverse in order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stackgan_cli.errors import DataError
 from stackgan_cli.runtime import key_seed
 
 EPOCHS_KEPT = 3
-"""Orders in memory: of this epoch, of the next one at its edge, and of the first, which averaged weights are settled on."""
+"""Orders kept in memory: this epoch's, the next one's at the boundary, and the first one's, which averaged weights are calibrated on."""
 
 
 class EpochOrder:
@@ -31,10 +31,10 @@ class EpochOrder:
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed = count, seed
-        self._kept = lru_cache(EPOCHS_KEPT)(self._permutation)  # batches are also made on the prefetcher's thread: this cache may be shared
+        self._kept = lru_cache(EPOCHS_KEPT)(self._permutation)  # the prefetcher's thread also makes batches: lru_cache is thread-safe
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        """(count,) int32, which halves what is kept in memory. The 0 in the key is the batch number; all of them share the order."""
+        """(count,) int32, which halves the memory. The 0 in the key stands for the batch number, because all batches share the order."""
         return np.random.default_rng(key_seed(self.seed, "epoch", epoch, 0)).permutation(self.count).astype(np.int32)
 
     def take(self, start: int, stop: int) -> np.ndarray:
@@ -47,22 +47,22 @@ class EpochOrder:
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What a model is given or asked about the images of a cache, beside their pixels; each is for all of the cache, in its order."""
+    """Inputs and targets of a model other than pixels; each covers the whole cache, in its order."""
 
     vectors: np.ndarray | None = None
-    """(M, T) float32: embeddings of the captions."""
+    """(M, T) float32: caption embeddings."""
     codes: np.ndarray | None = None
-    """(M, 201) uint8: characters of the captions."""
+    """(M, 201) uint8: character codes of the captions."""
     labels: np.ndarray | None = None
-    """(N,) int64: labels of the images."""
+    """(N,) int64: image labels."""
 
 
 class Feed:
     """Makes training batches of the images in `data.split`, or of the given `rows` of the cache.
 
     `batch_size` is the global batch, over all ranks and accumulated parts. A step may ask for the batches 0 to `batches_per_step - 1`;
-    those it does not ask for are skipped in the epoch.
-    Raises DataError when the cache is too small for `needs`, ConfigError when a residency is impossible.
+    the epoch skips those it does not ask for.
+    Raises DataError when the cache is too small for `needs`, ConfigError when the residency is not possible.
     """
 
     def __init__(
@@ -99,9 +99,9 @@ class Feed:
         if (needs.text or needs.characters) and (self._num_captions == 0).any():
             if not cache.caption_offsets[-1]:
                 raise DataError(
-                    "has labels and no captions", where=cache.path, hint="train a model of labels on it, like those of sgan-mnist"
+                    "has labels but no captions", where=cache.path, hint="train a label-conditional model on it, such as sgan-mnist"
                 )
-            raise DataError("some images have no caption", where=cache.path, hint="prepare the cache again with its captions")
+            raise DataError("some images have no caption", where=cache.path, hint="prepare the cache again with captions for all images")
         self.store: ImageStore | None = None
         if needs.images:
             side = max(needs.images)
@@ -111,7 +111,7 @@ class Feed:
         """Images in the split."""
         return len(self.rows)
 
-    # -- which items, as positions in `rows` --------------------------------------------------------------------------------
+    # -- choosing items, as positions in `rows` --------------------------------------------------------------------------------
 
     def _positions(self, step: int, batch: int, random: np.random.Generator) -> np.ndarray:
         """Items of global batch `batch` of `step`, (batch_size,)."""
@@ -124,14 +124,14 @@ class Feed:
         return self.order.take(start, start + self.batch_size)
 
     def _other_class(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """For each position one of another class, uniformly over all of those."""
+        """For each position, one of another class, uniformly over all of those."""
         own = self._class_index[rows]
         start, count = self._class_start[own], self._class_count[own]
         pick = (random.random(len(rows)) * (len(self.rows) - count)).astype(np.int64)
         return self._by_class[np.where(pick >= start, pick + count, pick)]
 
     def _mismatched(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """For each position one of another class; of several candidates the one whose text, the mean of all its captions, is nearest."""
+        """For each position, one of another class: among the candidates, the one with the nearest text (the mean of all its captions)."""
         count = self.needs.wrong_candidates
         if count == 1:
             return self._other_class(rows, random)
@@ -142,7 +142,7 @@ class Feed:
 
     @cached_property
     def _item_text(self) -> tuple[np.ndarray, np.ndarray]:
-        """(N, T) float32, the mean of all caption vectors of each item, and (N,), its squared length."""
+        """(N, T) float32, the mean embedding of the captions of each item, and (N,), its squared norm."""
         vectors = self.conditions.vectors
         assert vectors is not None
         spans = zip(self._first_caption, self._num_captions, strict=True)
@@ -150,7 +150,7 @@ class Feed:
         return texts, np.square(texts).sum(1)
 
     def _captions_of(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Caption indices (B, k): k distinct captions an item (fewer, repeated, where it has fewer)."""
+        """Caption indices (B, k): k distinct captions per item (with repeats where an item has fewer)."""
         k = self.needs.captions_per_embedding
         if k == 1:
             return (self._first_caption[rows] + (random.random(len(rows)) * self._num_captions[rows]).astype(np.int64))[:, None]
@@ -204,7 +204,7 @@ class Feed:
         return out
 
     def _vectors_of(self, captions: np.ndarray) -> np.ndarray:
-        """(B, T) float32: the mean of the vectors of captions (B, k)."""
+        """(B, T) float32: the mean embedding of captions (B, k)."""
         assert self.conditions.vectors is not None
         vectors = np.asarray(self.conditions.vectors[captions.reshape(-1)], np.float32).reshape(*captions.shape, -1)
         return np.asarray(vectors[:, 0] if captions.shape[1] == 1 else vectors.mean(1))
@@ -214,9 +214,10 @@ class Feed:
 
 
 def mismatched_order(class_ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A permutation (B,) of items that takes each to one of another class, wherever no class has more than half of them.
+    """A permutation (B,) that pairs each item with one of another class, provided no class has more than half of the items.
 
-    Items in random order are sorted by class and shifted by the size of the largest class; of a larger class some meet their own.
+    Items in random order are sorted by class and shifted by the size of the largest class. In a class with more than half of the
+    items, some are paired with their own class.
     """
     shuffled = random.permutation(len(class_ids))
     by_class = shuffled[np.argsort(class_ids[shuffled], kind="stable")]

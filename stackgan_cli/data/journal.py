@@ -1,7 +1,7 @@
-"""The unfinished cache of `prepare`: a file that already has its final layout, and a journal of which images are in it.
+"""The unfinished cache of `prepare`: a file that already has its final layout, and a journal of the images written so far.
 
-A chunk of images is entered into the journal only after its pixels are on the disk, so a run that was killed at any moment, the
-machine's power included, goes on from there and ends with the same bytes.
+A chunk of images is entered into the journal only after its pixels are on the disk, so a run that was killed at any moment, even by
+a power failure, resumes from there and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from stackgan_cli.errors import DataError, EnvironmentProblem
 
 SYNC_SECONDS = 1.0
 MARGIN_BYTES = 1 << 24
-"""Room for captions and the like that has to be free beside the pixels."""
+"""Free space required in addition to the pixels, for captions and other columns."""
 
 
 def partial_path(path: Path) -> Path:
-    """Where a cache is built before it gets its name."""
+    """Where a cache is built before it gets its final name."""
     return path.with_name(f".{path.name}.partial")
 
 
@@ -37,15 +37,15 @@ def journal_path(path: Path) -> Path:
 
 
 class Partial:
-    """An unfinished cache, begun or taken up again. `done` maps the chunks that are already in it to their outcomes.
+    """An unfinished cache, new or resumed. `done` maps the chunks that are already in it to their outcomes.
 
-    Raises EnvironmentProblem when the disk has no room, DataError when another process is building the same cache.
+    Raises EnvironmentProblem when there is not enough disk space, DataError when another process is building the same cache.
     """
 
     def __init__(self, destination: Path, shape: tuple[int, ...], num_bytes: int, request: str) -> None:
         self.path, self.journal = partial_path(destination), journal_path(destination)
         self.packed = destination.with_name(f".{destination.name}.packed")
-        """Where the images that could be read are copied to when some could not."""
+        """Where the readable images are copied to when some could not be read."""
         self.num_bytes = num_bytes
         self.done: dict[int, list[Outcome]] = {}
         self._journal = self.journal.open("a+b")
@@ -68,15 +68,15 @@ class Partial:
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._journal.close()
-            raise DataError("another process is preparing this cache", where=destination, hint="wait for it to end") from None
+            raise DataError("another process is preparing this cache", where=destination, hint="wait for it to finish") from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks
                 raise
 
     def _resume(self, key: dict[str, object]) -> bool:
-        """Read the journal. False when there is none, or it is of another request, or the file does not fit to it."""
+        """Read the journal. False when there is none, it belongs to another request, or the file does not match it."""
         self._journal.seek(0)
-        lines = self._journal.read().split(b"\n")[:-1]  # what follows the last newline was cut off in the middle
+        lines = self._journal.read().split(b"\n")[:-1]  # anything after the last newline is an incomplete line
         try:
             head = json.loads(lines[0])
             header = base64.b64decode(head["header"])
@@ -88,7 +88,7 @@ class Partial:
             return False
         for number, outcomes in chunks:
             self.done[number] = [outcome if isinstance(outcome, str) else (outcome[0], outcome[1]) for outcome in outcomes]
-        # The last run may have been killed while it added the columns: give the file back the form it had before.
+        # The last run may have been killed while it added the columns: restore the file as it was before.
         with self.path.open("r+b") as file:
             file.write(header)
             file.truncate(self.offset + self.num_bytes)
@@ -108,7 +108,7 @@ class Partial:
         self._journal.flush()
 
     def record(self, chunk: int, outcomes: list[Outcome]) -> None:
-        """Note a finished chunk; it enters the journal with the next sync, about once a second, in the background."""
+        """Record a finished chunk; it enters the journal with the next sync, about once a second, in the background."""
         self._pending.append(json.dumps([chunk, outcomes]).encode() + b"\n")
         if self._flushing is not None and self._flushing.done():
             self._flushing.result()
@@ -133,7 +133,7 @@ class Partial:
         self._flush(pending)
 
     def discard(self) -> None:
-        """Remove all files but the destination: the cache has its name now, or is not wanted."""
+        """Remove all files except the destination, after the cache has been published."""
         for path in (self.path, self.packed, self.journal):
             path.unlink(missing_ok=True)
 
@@ -147,18 +147,18 @@ class Partial:
 
 
 def check_space(destination: Path, num_bytes: int) -> None:
-    """Raise EnvironmentProblem when the file system of `destination` has not room for `num_bytes` and a margin."""
+    """Raise EnvironmentProblem when the file system of `destination` has less space than `num_bytes` and a margin."""
     free = shutil.disk_usage(destination.parent).free
     if free < num_bytes + MARGIN_BYTES:
         raise EnvironmentProblem(
-            f"the cache needs {(num_bytes + MARGIN_BYTES) / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free on this disk",
+            f"the cache needs {(num_bytes + MARGIN_BYTES) / 2**20:,.0f} MiB, but only {free / 2**20:,.0f} MiB are free on this disk",
             where=destination,
-            hint="free some space, or choose another place with --workspace",
+            hint="free some space, or choose another location with --workspace",
         )
 
 
 def reserve(descriptor: int, num_bytes: int, destination: Path) -> None:
-    """Have the file system set aside `num_bytes`, so that a full disk shows at once. Raises EnvironmentProblem."""
+    """Have the file system reserve `num_bytes`, so that a full disk is noticed immediately. Raises EnvironmentProblem."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
@@ -171,4 +171,4 @@ def reserve(descriptor: int, num_bytes: int, destination: Path) -> None:
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says when there is no room left, or no more is allowed."""
+"""Error numbers for a full disk or an exceeded quota."""

@@ -1,7 +1,7 @@
-"""What a classifier tells apart: classes of a cache, or its attributes, as numbers; and which images are kept from its training.
+"""The labels of a classifier: classes of a cache, or its attributes, as numbers; and the images that are held out from its training.
 
-Where the test split has the same classes (MNIST), accuracy is measured on it. Where it has others (CUB, drawn birds), and for attributes,
-it is measured on a part of the split that is trained on.
+Where the test split has the same classes (MNIST), accuracy is measured on it. Where it has others (CUB, demo), and for attributes,
+accuracy is measured on a held-out part of the training split.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from stackgan_cli.data.cache import Cache
 from stackgan_cli.errors import DataError, did_you_mean
 
 HELD_OUT_EVERY = 5
-"""Of the images of each label the fifth, tenth, ... are not trained on."""
+"""The fifth, tenth, ... image of each label is held out from training."""
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels of the images of a split; rows are those of the cache, ascending."""
+    """Labels of the images of a split; rows are row numbers of the cache, ascending."""
 
     names: tuple[str, ...]
     ids: np.ndarray
-    """(N,) int64: index into `names` for every image of the cache, -1 outside the split (and what is held out)."""
+    """(N,) int64: index into `names` for every image of the cache, -1 outside the split and the held-out images."""
     trained: np.ndarray
     """Rows to train on."""
     held_out: np.ndarray
     """Rows to measure accuracy on: the test split, or a fifth of each label; empty when no label has five images."""
     held_split: str
-    """The split that these are of."""
+    """The split that the held-out rows belong to."""
 
 
 def read_labels(cache: Cache, label: str, split: str) -> Labels:
-    """Labels of the images of `split`: `class`, in the order of the cache's classes, or attributes joined by `+`, in that of the alphabet.
+    """Labels of the images of `split`: `class`, in the order of the cache's classes, or attributes joined by `+`, in alphabetical order.
 
-    Only what occurs in the split is a label. Raises DataError for an attribute that the cache has not, and for images without a label.
+    Only values that occur in the split become labels. Raises DataError for an unknown attribute, and for images without a label.
     """
     rows = cache.rows(split)
     if label == "class":
@@ -53,7 +53,7 @@ def read_labels(cache: Cache, label: str, split: str) -> Labels:
     if missing:
         raise DataError(f"{missing:,} images of the {split!r} split have no {label}", where=cache.path, hint="choose another model.label")
     if len(names) < 2:
-        raise DataError(f"a classifier needs at least two labels, and {label!r} has {len(names)} in the {split!r} split", where=cache.path)
+        raise DataError(f"a classifier needs at least two labels, but {label!r} has {len(names)} in the {split!r} split", where=cache.path)
     everywhere = np.full(cache.num_images, -1, np.int64)
     everywhere[rows] = ids
     if label == "class" and split == "train" and len(test := cache.rows("test")) and set(cache.class_ids[test]) <= set(present):
@@ -66,12 +66,12 @@ def read_labels(cache: Cache, label: str, split: str) -> Labels:
 
 
 def _attribute(cache: Cache, name: str) -> list[str]:
-    there = cache.attributes
-    if name not in there:
-        choices = f"class, {', '.join(sorted(there))}" if there else "class alone"
+    attributes = cache.attributes
+    if name not in attributes:
+        choices = f"class, {', '.join(sorted(attributes))}" if attributes else "only class"
         raise DataError(
-            f"there is no attribute {name!r} in this cache{did_you_mean(name, there)}",
+            f"there is no attribute {name!r} in this cache{did_you_mean(name, attributes)}",
             where=cache.path,
-            hint=f"model.label may be {choices}; several are joined by '+'",
+            hint=f"model.label can be {choices}; join several with '+'",
         )
-    return there[name]
+    return attributes[name]

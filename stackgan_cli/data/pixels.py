@@ -1,4 +1,4 @@
-"""Pixels: bytes and [-1, 1], the released crop in numbers, and reduction by area averaging."""
+"""Conversion between bytes and [-1, 1], the proportions of the released crop, and reduction by area averaging."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CROP, LOAD = 64, 76
-"""Images are cropped from 64/76 of the loaded side, as all released StackGAN codes do (64 of 76, 256 of 304)."""
+"""Crops have 64/76 of the loaded side, as in all released StackGAN code (64 of 76, 256 of 304)."""
 
 
 def load_size(resolution: int) -> int:
@@ -17,12 +17,12 @@ def load_size(resolution: int) -> int:
 
 
 def from_uint8(images: np.ndarray | Tensor, device: torch.device | None = None) -> Tensor:
-    """uint8 (B, S, S, 3) to float32 (B, 3, S, S) in [-1, 1]. Memory stays in the order of the bytes, which is channels_last."""
+    """uint8 (B, S, S, 3) to float32 (B, 3, S, S) in [-1, 1]. The memory layout is unchanged, which makes it channels_last."""
     return torch.as_tensor(images, device=device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1], clipped, to uint8. Any shape."""
+    """[-1, 1] to uint8, with clipping. Any shape."""
     return images.float().clamp(-1, 1).add(1).mul(127.5).round_().byte()
 
 
@@ -40,7 +40,7 @@ def _reduced(images: Tensor, side: int) -> Tensor:
 
 
 def reduce_images(images: np.ndarray, size: int) -> np.ndarray:
-    """Area-average uint8 images (N, S, S, 3) to (N, size, size, 3) uint8; unchanged when they have that size already."""
+    """Area-average uint8 images (N, S, S, 3) to (N, size, size, 3) uint8; unchanged if they already have that size."""
     if images.shape[1] == size:
         return images
     out = np.empty((len(images), size, size, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Batches made a step ahead on a thread of their own, so that a GPU does not wait for the host to choose captions and windows."""
+"""Batches made one step ahead on a separate thread, so that a GPU does not wait for the host to choose captions and windows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from stackgan_cli.data.batch import Batch
 from stackgan_cli.data.feed import Feed
 
 MOST_AHEAD = 8
-"""Batches that may wait; of a step with more of them, the others are made when they are asked for."""
+"""Maximum number of batches made ahead; if a step has more, the others are made on request."""
 
 
 class Prefetcher:
-    """Gives what `feed.batch` gives, and keeps none of it; what was asked for in a step is made for the next one meanwhile."""
+    """Returns the same batches as `feed.batch`; those requested in one step are made in advance for the next."""
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed

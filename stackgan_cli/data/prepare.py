@@ -1,7 +1,7 @@
-"""From the records of a dataset to its cache: survey, render with all cores, add the columns, rename.
+"""From the records of a dataset to its cache: survey, render on all cores, add the columns, rename.
 
-The file under the final name is always whole: work goes on in `.NAME.h5.partial`, and the same command continues it after a kill
-with the same bytes as the outcome. Images are written by the workers, so memory does not grow with the number of pixels.
+The file under the final name is always complete: the cache is built in `.NAME.h5.partial`, and after a kill the same command resumes
+and ends with the same bytes. The workers write the images, so memory does not grow with the number of pixels.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from stackgan_cli.errors import ConfigError, DataError
 from stackgan_cli.files import publish, sync
 
 CHUNK = 16
-"""Images a task."""
+"""Images per task."""
 Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
+"""Called with (images done, images in total)."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class PrepareReport:
     skipped: tuple[tuple[str, str], ...]
     """(name, reason) of every image that was left out."""
     notes: tuple[str, ...]
-    """What the source had to say."""
+    """Notes from the source."""
     resumed: int
-    """Images that an earlier, interrupted run had made."""
+    """Number of images that an earlier, interrupted run had finished."""
     existed: bool
-    """The cache was there already, and nothing was done."""
+    """The cache existed already, so nothing was done."""
     seconds: float
 
 
@@ -67,11 +67,11 @@ def prepare(
     progress: Progress | None = None,
     notes: Sequence[str] = (),
 ) -> PrepareReport:
-    """Make the cache `destination` of `records`, which are read in order, more than once, and need not all be in memory.
+    """Make the cache `destination` from `records`, which are read in order, more than once, and need not all be in memory.
 
     `fit` is 'squash' (to a square, v1) or 'keep' (shorter side `image_size`, v2); `crop` is 'box' (the released box crop) or 'none';
-    `workers` is the number of processes, by default one a core. An image that cannot be decoded, or without caption where others have
-    some, is left out and counted, or with `strict` an error. Raises DataError, ConfigError, or EnvironmentProblem when the disk is full.
+    `workers` is the number of processes, by default one per core. An image that cannot be decoded, or that has no caption where others
+    do, is skipped and counted; with `strict` it is an error. Raises DataError, ConfigError, or EnvironmentProblem when the disk is full.
     """
     start = time.monotonic()
     _check_settings(image_size, fit, crop)
@@ -81,13 +81,11 @@ def prepare(
     if not force and destination.exists():
         cache = Cache.open(destination)
         if cache.request != survey.request:
-            raise DataError(
-                _difference(cache, survey, settings), where=destination, hint="give it another name, or use --force to replace it"
-            )
+            raise DataError(_difference(cache, survey, settings), where=destination, hint="use another name, or replace it with --force")
         return _report(cache, notes, 0, True, start)
     silent = np.flatnonzero(survey.silent).tolist()
     if strict and silent:
-        raise DataError("has no caption", where=survey.names[silent[0]], hint="without --strict such images are left out")
+        raise DataError("has no caption", where=survey.names[silent[0]], hint="without --strict such images are skipped")
     skipped = [(survey.names[row], "has no caption") for row in silent]
     workers = workers or num_cores()
     try:
@@ -96,7 +94,7 @@ def prepare(
     except OSError as error:
         if error.errno in FULL:
             raise disk_full(destination) from None
-        raise DataError(f"cannot be written: {error.strerror}", where=destination, hint="choose another place with --workspace") from None
+        raise DataError(f"cannot be written: {error.strerror}", where=destination, hint="use another --workspace") from None
     return _report(Cache.open(destination), notes, resumed, False, start)
 
 
@@ -128,7 +126,7 @@ def _difference(cache: Cache, survey: Survey, settings: Mapping[str, str | int])
     found = cache.num_images + len(cache.skipped)
     if found != len(survey):
         changes.append(f"{found} images instead of {len(survey)}")
-    return "a cache of this name exists, with " + (", ".join(changes) or "other images or captions")
+    return "a cache of this name exists, with " + (", ".join(changes) or "different images or captions")
 
 
 def _chunks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -170,7 +168,7 @@ def _build(
                     raise DataError(result, where=_place(record))
                 bad[place] = result
 
-        # A chunk with a bad image is tried again: it may have been mended since.
+        # A chunk with a bad image is tried again: the image may have been repaired since.
         finished = {chunk: results for chunk, results in partial.done.items() if not any(isinstance(result, str) for result in results)}
         for chunk, results in finished.items():
             accept(chunk, results)
@@ -201,7 +199,7 @@ def _build(
         path = partial.path
         good = np.flatnonzero(outcomes[:, 0] >= 0)
         if not len(good):
-            raise DataError(f"none of the {len(rows)} images can be used; the first: {bad[min(bad)]}", where=survey.names[rows[0]])
+            raise DataError(f"none of the {len(rows)} images can be used; the first one: {bad[min(bad)]}", where=survey.names[rows[0]])
         if bad:
             skipped += [(survey.names[rows[place]], reason) for place, reason in sorted(bad.items())]
             path, ends = _without_gaps(partial, destination, ends, good, rendering)
@@ -220,7 +218,7 @@ def _measure(
     strict: bool,
     skipped: list[tuple[str, str]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where images of different sizes go: (the rows whose size could be read, (len + 1,) int64 first bytes)."""
+    """Offsets of images of different sizes: (rows whose size could be read, (len + 1,) int64 first bytes)."""
     found: dict[int, list[Outcome]] = {}
     images = ((chunk, [records[int(row)].image for row in part]) for chunk, part in _chunks(rows))
     for chunk, results in measure_all(images, workers):
@@ -240,7 +238,7 @@ def _measure(
         kept.append(row)
         sizes.append(width * height * 3)
     if not kept:
-        raise DataError(f"none of the {len(rows)} images can be used; the first: {skipped[-1][1]}")
+        raise DataError(f"none of the {len(rows)} images can be used; the first one: {skipped[-1][1]}")
     return np.array(kept), np.concatenate([[0], np.cumsum(sizes)])
 
 
@@ -249,13 +247,13 @@ def _place(record: Record) -> str:
 
 
 def _cached_size(width: int, height: int, box: Box | None, rendering: Rendering) -> tuple[Window, tuple[int, int]]:
-    """What is cut out of an original of `width` x `height`, and its (width, height) in the cache."""
+    """The window cropped from an original of `width` x `height`, and its (width, height) in the cache."""
     left, top, right, bottom = crop_window(width, height, box, rendering.crop)
     return (left, top, right, bottom), fitted_size(right - left, bottom - top, rendering.image_size, rendering.fit)
 
 
 def _without_gaps(partial: Partial, destination: Path, ends: np.ndarray, good: np.ndarray, rendering: Rendering) -> tuple[Path, np.ndarray]:
-    """Copy the images that could be read to a file without the places of those that could not: (path, first bytes)."""
+    """Copy the readable images to a file without gaps for the others: (path, first bytes)."""
     path = partial.packed
     path.unlink(missing_ok=True)
     packed = np.concatenate([[0], np.cumsum(np.diff(ends)[good])])
@@ -283,7 +281,7 @@ def _columns(
     skipped: Sequence[tuple[str, str]],
     notes: Sequence[str],
 ) -> Columns:
-    """Everything but the pixels, for the images `rows` whose originals were `extents` (width, height)."""
+    """Everything except the pixels, for the images `rows` with original sizes `extents` (width, height)."""
     count = len(rows)
     boxes, sizes = np.full((count, 4), np.nan, np.float32), np.zeros((count, 2), np.int32)
     parts = np.zeros((count if len(survey.parts) else 0, NUM_PARTS, 3), np.float32)

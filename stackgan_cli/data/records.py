@@ -1,4 +1,4 @@
-"""One image of a dataset as its authors publish it: what every source in `data/sources` gives and `prepare` takes."""
+"""One image of a dataset as its authors publish it: the output of every source in `data/sources` and the input of `prepare`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An image, its captions, and where the object is."""
+    """An image, its captions, and the location of the object."""
 
     name: str
-    """`class_folder/image_name`, without suffix; unique in the dataset."""
+    """`class_folder/image_name`, without file extension; unique in the dataset."""
     image: Path | Callable[[], np.ndarray]
-    """A file, or a picklable callable that draws uint8 (H, W, 3)."""
+    """A file, or a picklable callable that returns uint8 (H, W, 3)."""
     captions: tuple[str, ...]
     class_name: str
     """Empty when the dataset has no classes."""

@@ -1,7 +1,7 @@
-"""Images of a cache, in GPU memory, host memory or the file, seen through square windows.
+"""Images of a cache, in GPU memory, in host memory or in the file, read through square windows.
 
-Training takes windows anywhere, mirrored or not; evaluation takes the one in the middle. Both read through `ImageStore`, and the
-three places give the same pixels.
+Training reads random windows, mirrored or not; evaluation reads the centered one. Both use `ImageStore`, and all three locations give
+the same pixels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Windows:
 
 
 class Images(Protocol):
-    """Images in one of the three places."""
+    """Images in one of the three locations."""
 
     def read(self, windows: Windows, size: int) -> Tensor:
         """uint8 (B, size, size, 3) on the store's device."""
@@ -41,9 +41,9 @@ class Images(Protocol):
 class ImageStore:
     """Images `rows` of a cache, as a model of resolution `side` sees them. `positions` (B,) of the methods are indices into `rows`.
 
-    Windows are crops from 76/64 of the side. With `whole` nothing is cut off except the ends of images that are not square.
-    A window of a squashed image has `side` px, because the image is reduced first. A window of an image that kept its aspect is cut
-    out at the stored size and reduced afterwards.
+    Windows are crops from images of 76/64 of the side. With `whole`, only the ends of non-square images are cropped.
+    A window of a squashed image has `side` px, because the image is reduced first. A window of an image that kept its aspect ratio is
+    cropped at the stored size and reduced afterwards.
     Raises DataError when the stored images are too small, ConfigError when they do not fit on the device.
     """
 
@@ -106,7 +106,7 @@ class ImageStore:
         return self.read(Windows(positions, top, left, np.zeros_like(top)))
 
     def centres(self, positions: np.ndarray) -> Tensor:
-        """What networks are measured on: the window in the middle, not mirrored, float32 (B, 3, side, side) in [-1, 1]."""
+        """The centered windows, not mirrored, which evaluation uses: float32 (B, 3, side, side) in [-1, 1]."""
         return to_pyramid(self._middle(positions), (self.side,))[self.side]
 
     def views(self, positions: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ def centre_views(cache: Cache, rows: np.ndarray, side: int, *, whole: bool = Fal
 
 
 class KeptImages:
-    """Images of their own aspect, one after the other in a flat array of bytes: host memory, the file, or GPU memory."""
+    """Images that kept their aspect ratio, concatenated in a flat array of bytes: in host memory, the file, or GPU memory."""
 
     def __init__(self, pixels: np.ndarray, starts: np.ndarray, sizes: np.ndarray, device: torch.device, on_device: bool) -> None:
         self.pixels, self.starts, self.sizes, self.device = pixels, starts, sizes, device
@@ -150,7 +150,7 @@ class KeptImages:
 
 
 class HostImages:
-    """Rows of an array in memory or of a memmap; the window is sliced image by image (on a CPU faster than one gather)."""
+    """Rows of an array in memory or of a memmap; each window is sliced separately (faster than one gather on a CPU)."""
 
     def __init__(self, images: np.ndarray, rows: np.ndarray | None, load: int, device: torch.device) -> None:
         self.images, self.rows, self.load, self.device = images, rows, load, device
@@ -182,13 +182,13 @@ class DeviceImages:
 
 
 def pick_residency(size: int, device: torch.device) -> str:
-    """`device` when a third of the free GPU memory holds `size` bytes, `ram` up to 4 GiB on the host, else `mmap`."""
+    """`device` when `size` bytes fit in a third of the free GPU memory, `ram` up to 4 GiB on the host, otherwise `mmap`."""
     if device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 3:
         return "device"
     return "ram" if size < 4 * 2**30 else "mmap"
 
 
 def send(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array on the device, without waiting for the copy."""
+    """Copy the array to the device without waiting for the transfer."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -1,4 +1,4 @@
-"""One reading of all records before the first image is made: everything about them but pixels and captions, in compact form."""
+"""One pass over all records before the first image is rendered: everything about them except pixels and captions, in compact form."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Survey:
     num_captions: np.ndarray
     """(N,) int64."""
     caption_bytes: np.ndarray
-    """(N,) int64: length of an image's captions in UTF-8."""
+    """(N,) int64: length of the image's captions in UTF-8 bytes."""
     class_names: list[str]
     class_ids: np.ndarray
-    """(N,) int32, -1 without class."""
+    """(N,) int32, -1 if it has no class."""
     split: np.ndarray
     """(N,) uint8, index into SPLITS."""
     boxes: np.ndarray
-    """(N, 4) float64 in pixels of the full image, NaN without box."""
+    """(N, 4) float64 in pixels of the full image, NaN if it has no box."""
     parts: np.ndarray
     """(N, 15, 3) float32 in pixels of the full image; (0, 15, 3) when no image has parts."""
     attributes: dict[str, list[str]]
 
     @classmethod
     def of(cls, records: Sequence[Record], settings: Mapping[str, str | int]) -> Survey:
-        """Read all records. Raises DataError when there is none, or two have one name."""
+        """Read all records. Raises DataError when there are none, or when two have the same name."""
         count = len(records)
         digest = hashlib.sha256(json.dumps([1, settings]).encode())
         names: list[str] = []
@@ -55,7 +55,7 @@ class Survey:
             facts = [record.name, record.captions, record.class_name, record.split, record.box, sorted(record.attributes.items())]
             digest.update(json.dumps(facts).encode())
             if record.name in seen:
-                raise DataError("two images have this name", where=record.name)
+                raise DataError("two images have the same name", where=record.name)
             seen.add(record.name)
             names.append(record.name)
             num_captions[row] = len(record.captions)
@@ -73,10 +73,10 @@ class Survey:
             for key, value in record.attributes.items():
                 attributes.setdefault(key, [""] * count)[row] = value
         if not count:
-            raise DataError("there are no images", hint="look at --source")
+            raise DataError("there are no images", hint="check --source")
         class_names = sorted(class_of)
         rank = {name: index for index, name in enumerate(class_names)}
-        order = np.array([rank[name] for name in class_of] + [-1], np.int32)  # the -1 of images without class stays
+        order = np.array([rank[name] for name in class_of] + [-1], np.int32)  # images without a class keep their -1
         return cls(
             request=digest.hexdigest(),
             names=names,
@@ -95,11 +95,11 @@ class Survey:
 
     @property
     def silent(self) -> np.ndarray:
-        """(N,) bool: the images without caption, where others have some."""
+        """(N,) bool: images that have no caption although others do."""
         return (self.num_captions == 0) & self.num_captions.any()
 
     def box(self, row: int) -> Box | None:
-        """The box of a record, None when it has none."""
+        """The box of a record, or None."""
         if np.isnan(self.boxes[row, 0]):
             return None
         x, y, width, height = self.boxes[row].tolist()

@@ -1,7 +1,7 @@
-"""The processes of `prepare`: each decodes, crops and resizes images and writes the pixels straight to their place in the file.
+"""The processes of `prepare`: each decodes, crops and resizes images and writes the pixels directly to their place in the file.
 
-Only file names go to a worker and only image sizes come back, so neither memory nor pipes see the pixels. This module imports neither
-h5py nor torch: it is what every worker loads.
+Only file names go to a worker and only image sizes come back; no pixels pass through a pipe. Every worker loads this module, so it
+imports neither h5py nor torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stackgan_cli.errors import DataError, EnvironmentProblem
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to render: its pixels, `num_bytes` of them, go to byte `offset` of the file."""
+    """One image to render; its `num_bytes` bytes are written at byte `offset` of the file."""
 
     image: Path | Callable[[], np.ndarray]
     box: Box | None
@@ -35,7 +35,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How images become pixels of the cache."""
+    """How images are rendered for the cache."""
 
     image_size: int
     fit: str
@@ -43,7 +43,7 @@ class Rendering:
 
 
 Outcome = tuple[int, int] | str
-"""(width, height) of the original image, or the reason why it was not usable."""
+"""(width, height) of the original image, or the reason why it cannot be used."""
 
 
 class Painter:
@@ -73,7 +73,7 @@ class Painter:
 
 
 def measure(images: Sequence[Path | Callable[[], np.ndarray]]) -> list[Outcome]:
-    """(width, height) of each image, reading no more than headers where they are files."""
+    """(width, height) of each image, reading only the headers of files."""
     outcomes: list[Outcome] = []
     for image in images:
         try:
@@ -88,7 +88,7 @@ _painter: Painter | None = None
 
 
 def _start(path: Path | None, rendering: Rendering | None) -> None:
-    """Runs once in each worker: Ctrl-C is the parent's to handle, and a worker whose parent was killed ends at once."""
+    """Runs once in each worker: the parent handles Ctrl-C, and a worker exits immediately if its parent is killed."""
     global _painter
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -111,7 +111,7 @@ def _paint(jobs: Sequence[Job]) -> list[Outcome]:
 def paint_all(
     chunks: Iterator[tuple[int, list[Job]]], path: Path, rendering: Rendering, workers: int
 ) -> Iterator[tuple[int, list[Outcome]]]:
-    """Render chunks of jobs into `path` with `workers` processes (in this one when 1), yielding (chunk number, outcomes) as they finish."""
+    """Render chunks of jobs into `path` with `workers` processes (1: in this process), yielding (chunk number, outcomes) as they finish."""
     if workers == 1:
         painter = Painter(path, rendering)
         try:
@@ -138,7 +138,7 @@ def _in_processes(
     workers: int,
     start: tuple[Path | None, Rendering | None],
 ) -> Iterator[tuple[int, list[Outcome]]]:
-    # A fork server: its children hold nothing of this process, however much that has loaded, nor its threads.
+    # A fork server: its children inherit neither the memory nor the threads of this process.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     executor = ProcessPoolExecutor(workers, context, _start, start)
@@ -157,7 +157,7 @@ def _in_processes(
                 yield running.pop(future), future.result()
     except BrokenProcessPool:
         raise EnvironmentProblem(
-            "a worker process died, most likely for lack of memory", hint="run the same command again to go on, with fewer --workers"
+            "a worker process died, most likely for lack of memory", hint="run the same command again with fewer --workers to resume"
         ) from None
     finally:
         executor.shutdown(cancel_futures=True)

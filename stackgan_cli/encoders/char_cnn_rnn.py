@@ -1,4 +1,4 @@
-"""The networks that train a char-CNN-RNN text encoder: itself, and the image encoder whose vectors its own are matched with."""
+"""The networks of char-CNN-RNN training: the text encoder itself, and the image encoder whose embeddings it learns to match."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stackgan_cli.models.image_encoders import FrozenGoogLeNet, SmallCNN, Stored
 
 
 def build_networks(config: CharCNNRNNConfig) -> dict[str, nn.Module]:
-    """`text_encoder`, and the `image_encoder` it is trained against. Raises ConfigError when that one's file does not suit."""
+    """`text_encoder` and the `image_encoder` it is trained with. Raises an error when the file of the image encoder does not fit."""
     text = CharCNNRNN(config.variant, text_dim=config.text_dim, conv_dims=config.conv_dims, rnn_dim=config.rnn_dim)
     return {"text_encoder": text, "image_encoder": _image_encoder(config)}
 
@@ -39,7 +39,7 @@ def _image_encoder(config: CharCNNRNNConfig) -> nn.Module:
         _load_googlenet(encoder, path)
     if dim != config.text_dim:
         raise ConfigError(
-            f"the image features are {dim} wide, and the text vectors {config.text_dim}", where="model.text_dim", hint=f"use {dim}"
+            f"image features have {dim} dimensions, text embeddings {config.text_dim}", where="model.text_dim", hint=f"use {dim}"
         )
     return encoder
 
@@ -55,6 +55,6 @@ def _load_googlenet(encoder: FrozenGoogLeNet, path: Path) -> None:
     wanted = encoder.network.state_dict()
     wrong = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
     if wrong:
-        raise MismatchError(f"not the weights of torchvision's googlenet: {wrong[0]!r} is missing or of another shape", where=path)
+        raise MismatchError(f"not the weights of torchvision's googlenet: {wrong[0]!r} is missing or has another shape", where=path)
     if not next(encoder.parameters()).is_meta:
         encoder.network.load_state_dict({key: state[key] for key in wanted})

@@ -1,4 +1,4 @@
-"""Trained classifiers, read from weights files of ours."""
+"""Trained classifiers, read from our weights files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from stackgan_cli.runs import Weights
 
 
 def load_classifier(path: Path) -> tuple[Weights, Classifier]:
-    """A classifier, fixed and in evaluation mode, and its file's header, where its classes are named.
+    """The header of a weights file, which lists the class names, and its classifier, frozen and in evaluation mode.
 
-    Raises UsageError when there is no such file, MismatchError (exit 5) when it is something else.
+    Raises UsageError when the file does not exist, MismatchError (exit 5) when it is not a classifier.
     """
     weights = Weights.open(path)
     config = weights.config.model.as_a(ClassifierConfig)
@@ -26,9 +26,9 @@ def load_classifier(path: Path) -> tuple[Weights, Classifier]:
 
 
 def not_a(weights: Weights, wanted: str) -> MismatchError:
-    """The error for weights of another architecture than the one that is wanted."""
+    """The error for weights of another architecture than expected."""
     return MismatchError(
-        f"these weights are a {weights.config.model.arch}, and not a {wanted}",
+        f"these weights are a {weights.config.model.arch}, not a {wanted}",
         where=weights.path,
         hint=f"train one with `stackgan train --preset {wanted}`",
     )

@@ -1,15 +1,16 @@
-"""Networks that look at images for the metrics: uint8 images of any size in, features and class probabilities out.
+"""Feature extractors for the metrics: uint8 images of any size in, features and class probabilities out.
 
 | spec | network | resizing |
 |---|---|---|
-| `tf-inception-2015[:PATH]` | TensorFlow's Inception of 2015-12-05: FID and IS as they were defined | `tf1-bilinear` |
+| `tf-inception-2015[:PATH]` | TensorFlow's Inception of 2015-12-05: FID and IS as originally defined | `tf1-bilinear` |
 | `torchvision-inception[:PATH]` | torchvision's Inception-v3 (the "PyTorch FID" of AttnGAN and DM-GAN: `t2i-legacy`) | `pil-bilinear` |
 | `finetuned:PATH` | a state dict of Inception-v3 fine-tuned from TF-slim, as StackGAN's authors did | `pil-bilinear` |
-| `classifier:PATH` | a weights file, or the folder of a run, of `train --preset classifier` | its own |
+| `classifier:PATH` | a weights file or a run folder from `train --preset classifier` | its own |
 | `torchscript:PATH`, `export:PATH` | uint8 (N, 3, H, W) to features (N, D), or to features and probabilities (N, C) | its own |
 
-Of a fine-tuned network's N + 1 outputs the first is background and is dropped (StackGAN's inception score does). It has one when a list of
-class names beside it (NAME.txt, one a line) has one name less than there are outputs; without a list, when there are 21, 51 or 1001.
+The first of the N + 1 outputs of a fine-tuned network is a background class and is dropped, as in StackGAN's inception score. A network
+has this output if a list of class names beside it (NAME.txt, one per line) has one name fewer than it has outputs; without a list, if it
+has 21, 51 or 1001 outputs.
 """
 
 from __future__ import annotations
@@ -39,26 +40,26 @@ from stackgan_cli.models.inception import FEATURE_DIM, MIN_SIDE, InceptionV3
 
 Logits = Literal["biased", "unbiased"]
 LEGACY = "t2i-legacy"
-"""A way of resizing and normalising: `pil-bilinear`, then the affine map that torchvision's network applies to ImageNet-normalised
-images, on images in [0, 1], which shrinks their contrast to less than half."""
+"""A resizing and normalization method: `pil-bilinear`, then the affine map that torchvision's network expects on ImageNet-normalized
+images, applied to images in [0, 1], which reduces their contrast to less than half."""
 KINDS = ("tf-inception-2015", "torchvision-inception", "finetuned", "classifier", "torchscript", "export")
 INCEPTION_SIDE = 299
 WITH_BACKGROUND = (21, 51, 1001)
-"""Outputs of TF-slim networks for Oxford-102's and CUB's test classes and for ImageNet."""
+"""Numbers of outputs of TF-slim networks for the test classes of Oxford-102 and CUB and for ImageNet."""
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """features (N, D) and log-probabilities (N, C), both float32; the latter None when the network has no classes."""
+    """features (N, D) and log-probabilities (N, C), both float32; the latter is None when the network has no classes."""
 
     features: Tensor
     log_probabilities: Tensor | None
 
 
 class Extractor(nn.Module):
-    """A fixed network with what has to be done to images before it. Float32 throughout, whatever the surroundings say.
+    """A frozen network with its preprocessing. Computes in float32, even under autocast.
 
-    `network` takes what `prepare` makes of resized images (float32, 0..255) and returns features and log-probabilities or None.
+    `prepare` is applied to resized images (float32, 0..255); `network` takes its output and returns features and log-probabilities or None.
     """
 
     def __init__(
@@ -86,11 +87,11 @@ class Extractor(nn.Module):
         self.train(False)
         if classes is not None and len(classes) != num_classes:
             raise MismatchError(
-                f"has {num_classes or 'no'} classes, and the list beside it names {len(classes)}", where=path, hint="mend the list"
+                f"has {num_classes or 'no'} classes, but the list beside it has {len(classes)}", where=path, hint="correct the list"
             )
 
     def train(self, mode: bool = True) -> Extractor:
-        """Stays in eval mode whatever `mode` says."""
+        """Stays in eval mode, whatever `mode` is."""
         super().train(False)
         return self
 
@@ -100,19 +101,19 @@ class Extractor(nn.Module):
 
     @property
     def label(self) -> str:
-        """What a result made with it is called: the name, and the run or file where that says more."""
+        """Name of the extractor in results: its kind and, unless it is a published network, the run or file."""
         run = self.path.parent.parent.name if self.path.parent.name == "weights" else self.path.name
         return self.name if self.name in KINDS[:2] else f"{self.name} {run}"
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a result depends on, as its protocol prints it. Equal identities give equal features."""
+        """What a result depends on, as recorded in its protocol. Equal identities give equal features."""
         identity = {"extractor": self.name, "sha256": self.sha256, "resize": self.resize, "side": self.side}
         return identity if self.logits is None else {**identity, "logits": self.logits}
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Extracted:
-        """uint8 (N, 3, H, W), on any device. Raises MismatchError when the network cannot take images of this size."""
+        """Features of uint8 (N, 3, H, W), on any device. Raises MismatchError when the network does not accept images of this size."""
         assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] == 3, f"{images.dtype} {tuple(images.shape)}"
         images = images.to(self.device)
         with torch.autocast(self.device.type, enabled=False), _float32(self.device):
@@ -123,7 +124,7 @@ class Extractor(nn.Module):
 
 
 def _float32(device: torch.device) -> AbstractContextManager[None]:
-    """Convolutions without TF32, which cuDNN uses unless told otherwise."""
+    """Disable TF32 in convolutions, which cuDNN uses by default."""
     if device.type != "cuda":
         return nullcontext()
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
@@ -139,13 +140,13 @@ def open_extractor(
     offline: bool | None = None,
     progress: Progress | None = None,
 ) -> Extractor:
-    """The extractor that `spec` names (see above).
+    """The extractor given by `spec` (see above).
 
-    `weights_folder` is where published weights are looked for and downloaded to. `resize` and `logits` None are those that belong to the
-    network: TensorFlow's of 2015 defines the inception score on logits without bias, all others with it.
+    Published weights are searched in, and downloaded to, `weights_folder`. If `resize` or `logits` is None, the network's default is used:
+    TensorFlow's network of 2015 defines the inception score on logits without bias, all others with bias.
 
-    Raises UsageError for a wrong spec or a way of resizing that the network does not have, EnvironmentProblem (exit 6) when published
-    weights are not to be had, MismatchError (exit 5) when a file holds something else.
+    Raises UsageError for an invalid spec or a resizing method that the network does not support, EnvironmentProblem (exit 6) when
+    published weights are not available, MismatchError (exit 5) when a file contains something else.
     """
     kind, _, argument = spec.partition(":")
     if kind not in KINDS:
@@ -154,14 +155,14 @@ def open_extractor(
         raise UsageError(f"{kind} needs a file", where="--extractor", hint=f"{kind}:PATH")
     if resize is not None and resize not in (*MODES, LEGACY):
         choices = (*MODES, LEGACY)
-        raise UsageError(f"unknown way of resizing {resize!r}{did_you_mean(resize, choices)}", where="resize", hint=", ".join(choices))
+        raise UsageError(f"unknown resizing method {resize!r}{did_you_mean(resize, choices)}", where="resize", hint=", ".join(choices))
     if resize == LEGACY and kind != "torchvision-inception":
-        raise UsageError(f"{LEGACY} is a way of using torchvision-inception, and not {kind}", where="resize")
+        raise UsageError(f"{LEGACY} applies to torchvision-inception only, not to {kind}", where="resize")
     if logits == "unbiased" and kind in KINDS[3:]:
-        raise UsageError(f"logits without bias are not to be had of {kind}", where="logits")
+        raise UsageError(f"logits without bias are not available from {kind}", where="logits")
     if kind in ("torchscript", "export"):
         if resize not in (None, "none"):
-            raise UsageError(f"the network of {kind} takes images of any size; it is not known to which side to resize", where="resize")
+            raise UsageError(f"{kind} networks take images of any size, so there is no size to resize to", where="resize")
         return _open_foreign(kind, given_weights(Path(argument)), torch.device(device))
     if kind == "classifier":
         return _open_classifier(Path(argument), device, resize or "none")
@@ -173,7 +174,7 @@ def open_extractor(
 
 
 class _Inception(nn.Module):
-    """Features and log-probabilities; with `background`, of all classes but the first."""
+    """Features and log-probabilities; with `background`, of all classes except the first."""
 
     def __init__(self, network: InceptionV3, *, biased: bool, background: bool = False) -> None:
         super().__init__()
@@ -192,12 +193,12 @@ def centred(images: Tensor) -> Tensor:
 
 
 def symmetric(images: Tensor) -> Tensor:
-    """0..255 to [-1, 1], as TF-slim's networks take images."""
+    """0..255 to [-1, 1], as TF-slim's networks expect."""
     return images / 127.5 - 1
 
 
 def twice_normalised(images: Tensor) -> Tensor:
-    """0..255 to [0, 1], and then what torchvision's `transform_input` does to ImageNet-normalised images."""
+    """0..255 to [0, 1], then torchvision's `transform_input`, which is meant for ImageNet-normalized images."""
     mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     return images / 255 * (std / 0.5) + (mean - 0.5) / 0.5
 
@@ -209,7 +210,7 @@ def _open_inception(kind: str, path: Path, device: torch.device | str, resize: s
     expected = {"tf-inception-2015": 1008, "torchvision-inception": 1000}.get(kind, rows)
     if rows != expected:
         raise MismatchError(
-            f"this Inception-v3 has {rows} classes, and {kind} has {expected}", where=path, hint=f"if it was fine-tuned: finetuned:{path}"
+            f"this Inception-v3 has {rows} classes, but {kind} has {expected}", where=path, hint=f"if fine-tuned, use finetuned:{path}"
         )
     with torch.device("meta"):
         network = InceptionV3(rows, avg_include_pad=not tensorflow, last_pool="max" if tensorflow else "avg")
@@ -217,7 +218,7 @@ def _open_inception(kind: str, path: Path, device: torch.device | str, resize: s
     try:
         load_official(network, state, where=path)
     except MismatchError as error:
-        raise MismatchError(error.message, where=path, hint="a state dict of Inception-v3 in torchvision's names is needed") from None
+        raise MismatchError(error.message, where=path, hint="give a state dict of Inception-v3 with torchvision's names") from None
     names = class_names(path) if kind == "finetuned" else None
     background = kind == "finetuned" and (len(names) + 1 == rows if names is not None else rows in WITH_BACKGROUND)
     logits = logits or ("unbiased" if tensorflow else "biased")
@@ -250,14 +251,14 @@ def _inception_state(path: Path) -> dict[str, Tensor]:
     last = state.get("fc.weight")
     if last is None or last.ndim != 2 or last.shape[1] != FEATURE_DIM:
         raise MismatchError(
-            f"not the weights of an Inception-v3: no fc.weight of {FEATURE_DIM} columns",
+            f"not the weights of an Inception-v3: no fc.weight with {FEATURE_DIM} columns",
             where=path,
             hint="give the state dict of the network",
         )
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items() if not key.startswith("AuxLogits.")}
 
 
-# -- Our classifiers, and networks of others --------------------------------------------------------------------------------
+# -- our classifiers, and networks from elsewhere ---------------------------------------------------------------------------
 
 
 class _Classifier(nn.Module):

@@ -1,8 +1,8 @@
-"""Where the published weights of the two Inception networks are: their addresses, digests, and the search for them on this machine.
+"""The published weights of the two Inception networks: their URLs and digests, and the search for them on this machine.
 
-`tf-inception-2015` is TensorFlow's graph ported by pytorch-fid; torch-fidelity publishes the same bytes under another name. Size and
-SHA-256 are those of the file. Of torchvision's file only the first eight digits of the SHA-256 are published (in its name), so those
-are what is checked, together with its size.
+`tf-inception-2015` is TensorFlow's graph ported by pytorch-fid; torch-fidelity publishes the same bytes under another name. Its size and
+SHA-256 are checked. For torchvision's file, only the first eight digits of the SHA-256 are published (in its name), so those are checked,
+together with its size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stackgan_cli.errors import EnvironmentProblem, MismatchError, UsageError
 
 @dataclass(frozen=True)
 class Published:
-    """A file of weights, and the other names that it goes by."""
+    """A weights file, and other names that it is published under."""
 
     remote: Remote
     other_names: tuple[str, ...] = ()
@@ -53,10 +53,10 @@ def offline_wanted() -> bool:
 
 
 def find_weights(kind: str, folder: Path | None, *, offline: bool | None = None, progress: Progress | None = None) -> Path:
-    """The published file of `kind`: in `folder`, else among the downloads of torch.hub, else fetched into `folder` (or there).
+    """The published file of `kind`: from `folder`, from the downloads of torch.hub, or downloaded into `folder` (default: torch.hub's).
 
-    `offline` None asks $STACKGAN_OFFLINE. Raises MismatchError when a file of that name is another, and EnvironmentProblem (exit 6),
-    which says which file to put where, when it is neither there nor can be fetched.
+    If `offline` is None, $STACKGAN_OFFLINE decides. Raises MismatchError when a file of that name has other contents, and
+    EnvironmentProblem (exit 6), which says which file to put where, when it is neither found nor can be downloaded.
     """
     published = PUBLISHED[kind]
     remote = published.remote
@@ -69,41 +69,41 @@ def find_weights(kind: str, folder: Path | None, *, offline: bool | None = None,
                     raise MismatchError(
                         f"is not the published file ({remote.size:,} bytes, {remote.digest})",
                         where=place / name,
-                        hint="remove it, and run again",
+                        hint="remove it and run again",
                     )
                 return place / name
     wanted = f"{remote.file_name} ({remote.size:,} bytes, {remote.digest}) from {remote.url}"
-    hint = f"put {wanted} into {folders[0]}; or measure with another --extractor"
+    hint = f"put {wanted} into {folders[0]}, or use another --extractor"
     if offline_wanted() if offline is None else offline:
-        raise EnvironmentProblem(f"the weights of {kind} are absent, and downloads are switched off", where=folders[0], hint=hint)
+        raise EnvironmentProblem(f"the weights of {kind} are missing, and downloads are disabled", where=folders[0], hint=hint)
     try:
         return download(remote, folders[0], progress)
     except EnvironmentProblem as error:
-        raise EnvironmentProblem(f"the weights of {kind} are absent: {error}", where=folders[0], hint=hint) from None
+        raise EnvironmentProblem(f"the weights of {kind} are missing: {error}", where=folders[0], hint=hint) from None
 
 
 def given_weights(path: Path) -> Path:
-    """A file that the user named. Raises UsageError when there is none."""
+    """A file given by the user. Raises UsageError when it does not exist or is a folder."""
     path = path.expanduser()
     if path.is_dir():
-        raise UsageError("is a folder, not a file of weights", where=path)
+        raise UsageError("is a folder, not a weights file", where=path)
     if not path.is_file():
         raise UsageError("no such file", where=path)
     return path
 
 
 def file_sha256(path: Path) -> str:
-    """Hex."""
+    """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def class_names(path: Path) -> tuple[str, ...] | None:
-    """One a line from the text file beside a network (NAME.txt beside NAME.pt); None when there is none."""
+    """Class names, one per line, from the text file beside a network (NAME.txt beside NAME.pt); None when there is no such file."""
     labels = path.with_suffix(".txt")
     if labels == path or not labels.is_file():
         return None
     try:
         return tuple(line.strip() for line in labels.read_text(encoding="utf-8").splitlines() if line.strip())
     except (UnicodeDecodeError, OSError) as error:
-        raise MismatchError(f"is not a list of class names ({error})", where=labels, hint="one name a line; or rename the file") from None
+        raise MismatchError(f"is not a list of class names ({error})", where=labels, hint="write one name per line") from None

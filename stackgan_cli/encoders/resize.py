@@ -1,16 +1,16 @@
-"""Images to the side that a network wants, each way as its authors' code does it: scores change by more than models differ when this does.
+"""Resize images to the size that a network expects, exactly as the original code does: other methods change scores more than models do.
 
-| mode | what |
+| mode | method |
 |---|---|
-| `tf1-bilinear` | TensorFlow 1, inside its graph of 2015: source = destination * scale, no half-pixel centres, no antialiasing |
-| `pil-bilinear` | Pillow on 8-bit images: antialiased triangle filter, rounded to whole numbers after each direction |
-| `pil-bicubic` | Pillow on images of real numbers (clean-fid): antialiased cubic filter with a = -1/2, clipped to 0..255 at the end |
-| `area` | mean of the pixels that a new one covers |
-| `none` | as they are |
+| `tf1-bilinear` | TensorFlow 1, inside its graph of 2015: source = destination * scale, no half-pixel centers, no antialiasing |
+| `pil-bilinear` | Pillow on 8-bit images: antialiased triangle filter, rounded to integers after each direction |
+| `pil-bicubic` | Pillow on floating-point images (clean-fid): antialiased cubic filter with a = -1/2, clipped to 0..255 at the end |
+| `area` | mean of the old pixels that a new pixel covers |
+| `none` | unchanged |
 
-Pillow's filters are linear maps of rows and columns, so both run as two matrix products over a batch, on any device. Columns come
-first, as in every Pillow before 13, with which the published numbers were made; newer ones begin with the rows of images that are
-high, which after rounding is another picture.
+Pillow's filters are linear maps of rows and columns, so each is two matrix products over a batch, on any device. Columns come first, as
+in every Pillow before 13, which the published numbers were computed with; newer versions begin with the rows of tall images, which gives
+other values after rounding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from stackgan_cli.errors import UsageError, did_you_mean
 
 MODES = ("tf1-bilinear", "pil-bilinear", "pil-bicubic", "area", "none")
 _FIXED_POINT = float(1 << 22)
-"""Pillow keeps the coefficients for 8-bit images as whole multiples of 2^-22."""
+"""Pillow keeps the coefficients for 8-bit images as integer multiples of 2^-22."""
 
 
 def resize(images: Tensor, side: int, mode: str) -> Tensor:
@@ -36,7 +36,7 @@ def resize(images: Tensor, side: int, mode: str) -> Tensor:
     Raises UsageError for an unknown mode.
     """
     if mode not in MODES:
-        raise UsageError(f"unknown way of resizing {mode!r}{did_you_mean(mode, MODES)}", where="resize", hint=f"one of: {', '.join(MODES)}")
+        raise UsageError(f"unknown resizing method {mode!r}{did_you_mean(mode, MODES)}", where="resize", hint=f"one of: {', '.join(MODES)}")
     if mode == "none" or images.shape[-2:] == (side, side):
         return images.float()
     match mode:
@@ -54,7 +54,7 @@ def resize(images: Tensor, side: int, mode: str) -> Tensor:
 
 
 def _tf1_bilinear(images: Tensor, side: int) -> Tensor:
-    """In TensorFlow's order of operations, so that the result is the same to the bit on a CPU: across, then down."""
+    """Horizontal, then vertical, in TensorFlow's order of operations, so that the result is bit-exact on a CPU."""
     for axis in (3, 2):
         size = images.shape[axis]
         place = torch.arange(side, device=images.device, dtype=torch.float32) * np.float32(size / side).item()
@@ -67,7 +67,7 @@ def _tf1_bilinear(images: Tensor, side: int) -> Tensor:
 
 
 def _round_8bit(sums: Tensor) -> Tensor:
-    """Sums of pixels times fixed-point coefficients (exact in float64) to whole numbers in 0..255, halves upwards."""
+    """Sums of pixels times fixed-point coefficients (exact in float64) to integers in 0..255, halves rounded up."""
     return sums.add_(_FIXED_POINT / 2).div_(_FIXED_POINT).floor_().clamp_(0, 255)
 
 
@@ -76,7 +76,7 @@ def _triangle(x: np.ndarray) -> np.ndarray:
 
 
 def _cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
-    """Keys' kernel (1981)."""
+    """The kernel of Keys (1981)."""
     x = np.abs(x)
     inner = ((a + 2) * x - (a + 3)) * x * x + 1
     outer = (((x - 5) * x + 8) * x - 4) * a
@@ -84,14 +84,14 @@ def _cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
 
 
 _FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {"bilinear": (_triangle, 1.0), "bicubic": (_cubic, 2.0)}
-"""Kernel and half its width."""
+"""Kernel and half of its width."""
 
 
 @lru_cache(maxsize=64)
 def _matrix(size: int, side: int, kind: str) -> Tensor:
-    """float64 (side, size): row i holds the shares of the old pixels in the new pixel i, as Pillow's ImagingResample finds them.
+    """float64 (side, size): row i holds the weights of the old pixels in new pixel i, as Pillow's ImagingResample computes them.
 
-    The kernel is widened by the scale when images shrink. Bilinear shares are multiplied by 2^22 and rounded.
+    The kernel is widened by the scale when images shrink. Bilinear weights are multiplied by 2^22 and rounded.
     """
     kernel, support = _FILTERS[kind]
     scale = size / side

@@ -1,4 +1,4 @@
-"""Visual-semantic similarities: built from a configuration, and read from weights files of ours."""
+"""Visual-semantic similarities: built from a configuration, and read from our weights files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from stackgan_cli.runs import Weights
 
 
 def load_similarity(path: Path) -> tuple[Weights, VSSimilarity]:
-    """A visual-semantic similarity with its extractor, fixed and in evaluation mode, and its file's header, which names its text encoder.
+    """The header of a weights file, which names the text encoder, and its visual-semantic similarity, frozen and in evaluation mode.
 
-    Raises as `load_classifier` does. An extractor with a file of its own is opened when it is first used.
+    Raises as `load_classifier` does. An extractor with a separate file is opened when it is first used.
     """
     weights = Weights.open(path)
     config = weights.config.model.as_a(VSSimilarityConfig)
@@ -35,12 +35,12 @@ def load_similarity(path: Path) -> tuple[Weights, VSSimilarity]:
 
 
 def build_networks(config: VSSimilarityConfig) -> dict[str, nn.Module]:
-    """`similarity`."""
+    """The network `similarity`."""
     return {"similarity": build_similarity(config)}
 
 
 def build_similarity(config: VSSimilarityConfig) -> VSSimilarity:
-    """The network of a configuration, with random weights. An extractor that is still open counts as a classifier of default sizes."""
+    """The network of a configuration, with random weights. An unset extractor becomes a classifier with default sizes."""
     extractor: ImageExtractor
     if config.extractor_file is not None:
         extractor = GivenExtractor(config.extractor_file)
@@ -50,16 +50,16 @@ def build_similarity(config: VSSimilarityConfig) -> VSSimilarity:
 
 
 class GivenExtractor(ImageExtractor):
-    """An extractor that stays in its own file: its tensors are no part of this module's state. It is opened when it is first used.
+    """An extractor that stays in its own file: its tensors are not part of this module's state. It is opened when it is first used.
 
-    Opening raises as `open_extractor` does, and MismatchError when the file is another than the one of the configuration.
+    Opening raises as `open_extractor` does, and MismatchError when the file is not the one that the configuration names.
     """
 
     def __init__(self, config: ExtractorFile) -> None:
         super().__init__()
         self.config = config
         self._opened: list[nn.Module] = []
-        """A list, so that torch does not take it for a part of this module."""
+        """In a list, so that torch does not register it as a submodule."""
 
     @property
     def num_features(self) -> int:
@@ -77,7 +77,7 @@ class GivenExtractor(ImageExtractor):
         extractor = open_extractor(self.config.spec, device=device)
         if extractor.sha256 != self.config.sha256:
             raise MismatchError(
-                f"this is another extractor than the similarity was trained with (SHA-256 {self.config.sha256[:8]}...)",
+                f"this is not the extractor that the similarity was trained with (SHA-256 {self.config.sha256[:8]}...)",
                 where=self.config.spec,
             )
         return extractor

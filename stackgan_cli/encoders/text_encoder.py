@@ -1,4 +1,4 @@
-"""A text encoder as the rest of the package uses one: captions in, vectors out, with an identity that travels with its vectors."""
+"""A text encoder as the rest of the package uses it: captions in, embeddings out, with an identity that is stored with its embeddings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stackgan_cli.text.encoding import encode_captions
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """`hash` is that of the tensors (`encoder_hash`): equal hashes give equal vectors."""
+    """`hash` is the hash of the tensors (`encoder_hash`): equal hashes give equal embeddings."""
 
     config: CharCNNRNNConfig
     network: CharCNNRNN
@@ -36,40 +36,40 @@ class TextEncoder:
 
     @classmethod
     def load(cls, path: Path) -> TextEncoder:
-        """From a weights file of ours, a published `.t7` or a `.pth` state dict."""
+        """From one of our weights files, a published `.t7` or a `.pth` state dict."""
         return cls.from_state(*load_text_encoder(path))
 
     @classmethod
     def inside(cls, weights: Weights) -> TextEncoder | None:
-        """The encoder that a text-to-image weights file carries; None when it knows only its hash."""
+        """The encoder inside a text-to-image weights file; None when the file has only its hash."""
         if weights.text_encoder is None or "config" not in weights.text_encoder:
             return None
         config = CharCNNRNNConfig.model_validate(weights.text_encoder["config"])
         encoder = cls.from_state(config, weights.tensors("text_encoder"))
         if encoder.hash != weights.text_encoder["hash"]:
-            raise MismatchError("the text encoder in this file is not the one its vectors were made with", where=weights.path)
+            raise MismatchError("the text encoder in this file is not the one that made its embeddings", where=weights.path)
         return encoder
 
     def save(self, path: Path) -> None:
-        """Write our weights file of the encoder alone."""
+        """Write a weights file that contains only the encoder."""
         config = RunConfig(name="text-encoder", model=self.config, train=TrainConfig(steps=1))
         tensors = {f"text_encoder.{key}": value for key, value in self.network.state_dict().items()}
         write_weights(path, tensors, config=config, step=0, text_encoder=None)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is recorded beside vectors: variant, sizes and character handling."""
+        """What is recorded with embeddings: variant, sizes and character handling."""
         keep = ("variant", "text_dim", "conv_dims", "rnn_dim", "lowercase", "unknown")
         return {key: value for key, value in self.config.model_dump(mode="json").items() if key in keep}
 
     @property
     def reference(self) -> dict[str, Any]:
-        """What a text-to-image weights file says about the encoder it carries."""
+        """The entry of a text-to-image weights file about the encoder inside it."""
         return {"hash": self.hash, "identity": self.identity, "config": self.config.model_dump()}
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Its tensors under the names that a text-to-image weights file gives them."""
+        """Its tensors under their names in a text-to-image weights file."""
         return {f"text_encoder.{key}": value for key, value in self.network.state_dict().items()}
 
     def encode(
@@ -80,7 +80,7 @@ class TextEncoder:
         batch_size: int = 256,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """float32 (N, T); equal captions are encoded once."""
+        """Embeddings float32 (N, T); equal captions are encoded once."""
         return encode_captions(
             self.network.to(device),
             captions,
@@ -93,7 +93,7 @@ class TextEncoder:
 
 
 def load_text_encoder(path: Path) -> tuple[CharCNNRNNConfig, dict[str, torch.Tensor]]:
-    """The configuration and state dict of a text encoder from a `.safetensors` file of ours, a `.t7` or a `.pth` file.
+    """The configuration and state dict of a text encoder from one of our `.safetensors` files, a `.t7` or a `.pth` file.
 
     Raises UsageError when there is no such file, DataError when it is damaged, MismatchError when it is not a char-CNN-RNN.
     """
@@ -107,20 +107,20 @@ def load_text_encoder(path: Path) -> tuple[CharCNNRNNConfig, dict[str, torch.Ten
 
 
 def _from_weights(path: Path) -> tuple[CharCNNRNNConfig, dict[str, torch.Tensor]]:
-    """From a file of ours: a trained encoder, or a text-to-image model that carries one."""
+    """From one of our files: a trained encoder, or a text-to-image model that contains one."""
     weights = Weights.open(path)
     config = weights.config.model.as_a(CharCNNRNNConfig)
     if config is None:
         if weights.text_encoder is None or "config" not in weights.text_encoder:
             raise MismatchError(
-                "this weights file carries no text encoder", where=path, hint="give the file of the encoder it was trained with"
+                "this weights file contains no text encoder", where=path, hint="give the file of the encoder it was trained with"
             )
         config = CharCNNRNNConfig.model_validate(weights.text_encoder["config"])
     return config, weights.tensors("text_encoder")
 
 
 def encoder_hash(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 (hex) over names, shapes and float32 values in order of name: equal weights have equal hashes however they were stored."""
+    """SHA-256 (hex) of names, shapes and float32 values, sorted by name: equal weights have equal hashes, however they are stored."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().to("cpu", torch.float32).contiguous()

@@ -15,7 +15,7 @@ from stackgan_cli.interop.pickles import read_state_dict
 from stackgan_cli.interop.torch7 import Table, TorchObject, TorchTensor, read_t7
 from stackgan_cli.models.char_cnn_rnn import KERNEL, VARIANTS, CharCNNRNN
 
-# Places (from 0) of the linear maps among the modules of the published recurrences; each is wrapped in an nn.Sequential.
+# Indices (from 0) of the linear maps among the modules of the published recurrences; each is wrapped in an nn.Sequential.
 _RELU_PLACES = {"i2h": 1, "h2h": 5}
 _GATED_PLACES = {"i2h": 1, "i2h_update": 4, "h2h_update": 5, "i2h_reset": 9, "h2h_reset": 10, "h2h": 14}
 _CONV_PLACES = {"conv1": 0, "conv2": 3, "conv3": 6}
@@ -25,7 +25,7 @@ _STEPS = {"relu": 8, "gated": 18}
 def read_char_cnn_rnn(path: Path) -> tuple[CharCNNRNNConfig, dict[str, Tensor]]:
     """The configuration and state dict of a published text encoder, from a `.t7` or `.pth` file.
 
-    Raises DataError when the file is damaged, MismatchError when it is not a char-CNN-RNN, UsageError for a file of another kind.
+    Raises DataError when the file is damaged, MismatchError when it is not a char-CNN-RNN, UsageError for another file type.
     """
     if path.suffix == ".t7":
         state = _from_torch7(path)
@@ -39,7 +39,7 @@ def read_char_cnn_rnn(path: Path) -> tuple[CharCNNRNNConfig, dict[str, Tensor]]:
 
 
 def infer_config(state: Mapping[str, Tensor], *, where: object = "") -> CharCNNRNNConfig:
-    """Variant and sizes from the names and shapes of a state dict. Raises MismatchError when it is not that of a char-CNN-RNN."""
+    """Variant and sizes from the names and shapes of a state dict. Raises MismatchError when they are not those of a char-CNN-RNN."""
     try:
         conv1, conv2, dim = (state[f"conv{place}.weight"].shape[0] for place in (1, 2, 3))
         text_dim = state["emb_proj.weight"].shape[0]
@@ -53,26 +53,26 @@ def infer_config(state: Mapping[str, Tensor], *, where: object = "") -> CharCNNR
 
 
 def _dotted(key: str) -> str:
-    """The port's first release wrote `rnn_i2h_weight` for `rnn.i2h.weight`."""
+    """The first release of the port used `rnn_i2h_weight` for `rnn.i2h.weight`."""
     match = re.fullmatch(r"(rnn_)?(\w+)_(weight|bias)", key)
     return f"{'rnn.' if match[1] else ''}{match[2]}.{match[3]}" if match else key
 
 
 def check_shapes(config: CharCNNRNNConfig, state: Mapping[str, Tensor], path: Path) -> None:
-    """Raise MismatchError unless `state` has the tensors of the network of `config`."""
+    """Raise MismatchError unless `state` has exactly the tensors of the network that `config` describes."""
     with torch.device("meta"):
         wanted = CharCNNRNN(config.variant, text_dim=config.text_dim, conv_dims=config.conv_dims, rnn_dim=config.rnn_dim).state_dict()
     for key in sorted(wanted.keys() | state.keys()):
         found, expected = (tuple(side[key].shape) if key in side else "absent" for side in (state, wanted))
         if found != expected:
-            raise MismatchError(f"{key!r} is {found}, and a {config.variant} char-CNN-RNN has {expected}", where=path)
+            raise MismatchError(f"{key!r} is {found}, but {expected} in a {config.variant} char-CNN-RNN", where=path)
 
 
 # -- Torch7 -----------------------------------------------------------------------------------------------------------------
 
 
 def _from_torch7(path: Path) -> dict[str, Tensor]:
-    """State dict of a published network: under `protos.enc_doc` of a training snapshot, or the network alone."""
+    """State dict of a published network: `protos.enc_doc` of a training snapshot, or a network on its own."""
     root = read_t7(path)
     if isinstance(root, Table) and isinstance(root.get("protos"), Table):
         root = root["protos"].get("enc_doc")
@@ -91,7 +91,7 @@ def _convert(network: object) -> dict[str, Tensor]:
         weight, bias = _parameters(_module(stack, place), "nn.TemporalConvolution")
         if weight.ndim != 2 or weight.shape[1] % KERNEL:
             raise MismatchError(f"{name} of this network is not a convolution over {KERNEL} characters")
-        # (out, kernel * in), the place in the kernel running slowest, to Conv1d's (out, in, kernel)
+        # (out, kernel * in), where the kernel index varies slowest, to Conv1d's (out, in, kernel)
         state[f"{name}.weight"] = weight.view(weight.shape[0], KERNEL, -1).transpose(1, 2).contiguous()
         state[f"{name}.bias"] = bias
     inner = _modules(recurrence)
@@ -101,7 +101,7 @@ def _convert(network: object) -> dict[str, Tensor]:
         for module in inner
     )
     if not averaged:
-        raise MismatchError("this network takes the last hidden state and not the mean over time, which no published variant does")
+        raise MismatchError("this network uses the last hidden state instead of the mean over time, unlike every published variant")
     for name, place in (_GATED_PLACES if gated else _RELU_PLACES).items():
         state[f"rnn.{name}.weight"], state[f"rnn.{name}.bias"] = _parameters(_module(_module(recurrence, place), 0), "nn.Linear")
     state["emb_proj.weight"], state["emb_proj.bias"] = _parameters(projection, "nn.Linear")
@@ -124,5 +124,5 @@ def _module(parent: object, place: int) -> TorchObject:
 def _parameters(module: TorchObject, class_name: str) -> tuple[Tensor, Tensor]:
     weight, bias = module.get("weight"), module.get("bias")
     if module.class_name != class_name or not isinstance(weight, TorchTensor) or not isinstance(bias, TorchTensor):
-        raise MismatchError(f"this Torch7 file is not a char-CNN-RNN text encoder: {class_name} expected, {module.class_name} found")
+        raise MismatchError(f"this Torch7 file is not a char-CNN-RNN text encoder: expected {class_name}, found {module.class_name}")
     return torch.from_numpy(weight.numpy()).float(), torch.from_numpy(bias.numpy()).float()

@@ -1,7 +1,7 @@
-"""Pickles and PyTorch checkpoints of other projects, read without letting them run anything.
+"""Pickles and PyTorch checkpoints from other projects, read without executing any of their code.
 
-The published StackGAN datasets hold lists of names and arrays pickled by Python 2. Only what those need is let through; every other name in
-a pickle is refused. Checkpoints go through torch.load(weights_only=True).
+The published StackGAN datasets contain lists of names and arrays pickled by Python 2. Only the names that those need are allowed; a pickle
+with any other name is rejected. Checkpoints are read by torch.load(weights_only=True).
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _DAMAGED = (
     AssertionError,
     struct.error,
 )
-"""What unpickling random bytes may raise."""
+"""Exceptions that unpickling arbitrary bytes may raise."""
 
 
 class _Forbidden(Exception):
-    """The pickle names something that is not in the short list below."""
+    """The pickle names something that is not in the list below."""
 
 
 class _Marker:
-    """Stands for `numpy.ndarray` in a pickle, where it is only an argument."""
+    """Replaces `numpy.ndarray` in a pickle, where it is only an argument."""
 
 
 def _empty_array(*_: object) -> np.ndarray:
-    """`numpy.core.multiarray._reconstruct`: an array that the pickle then fills. The shape it asks for is ignored."""
+    """`numpy.core.multiarray._reconstruct`: an array that the pickle fills later. The requested shape is ignored."""
     return np.empty(0, np.int8)
 
 
@@ -56,7 +56,7 @@ def _scalar(dtype: np.dtype, data: bytes | str) -> Any:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """`_codecs.encode`, by which Python 3 writes bytes in old protocols."""
+    """`_codecs.encode`, which Python 3 uses to write bytes in old protocols."""
     if encoding != "latin1":
         raise _Forbidden(f"_codecs.encode to {encoding!r}")
     return text.encode("latin1")
@@ -71,7 +71,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle._Unpickler):  # the one in Python: the C one lets a few bytes of a damaged file allocate gigabytes for its memo
+class _Unpickler(pickle._Unpickler):  # the Python version: in the C one, a few damaged bytes can allocate gigabytes for the memo
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
@@ -80,7 +80,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the C one lets a few 
 
 
 def read_pickle(path: Path) -> Any:
-    """Lists, tuples, dicts, strings, numbers and numpy arrays of a pickle; byte strings of Python 2 are read as latin-1.
+    """Read a pickle of lists, tuples, dicts, strings, numbers and numpy arrays; byte strings of Python 2 are decoded as latin-1.
 
     Raises UsageError when there is no such file, DataError when it is damaged or names anything else.
     """
@@ -90,25 +90,25 @@ def read_pickle(path: Path) -> Any:
         return _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except _Forbidden as error:
         raise DataError(
-            f"this pickle asks for {error}, which could run code, and was refused", where=path, hint="only lists, text and arrays are read"
+            f"this pickle uses {error}, which could run code; it was rejected", where=path, hint="only lists, text and arrays are supported"
         ) from None
     except _DAMAGED as error:
         raise DataError(f"not a readable pickle ({type(error).__name__}: {error})", where=path, hint="download it again") from None
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` state dict by name, on the CPU, without `module.` prefixes; also from under a key `state_dict`.
+    """The tensors of a `.pth` state dict by name, on the CPU, without `module.` prefixes. It may be nested under the key `state_dict`.
 
-    Raises UsageError when there is no such file, DataError when it is damaged, holds more than tensors, or none.
+    Raises UsageError when there is no such file, DataError when it is damaged, contains anything other than tensors, or contains none.
     """
     if not path.is_file():
         raise UsageError("no such file", where=path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = "holds more than tensors, which could run code, and was refused" if "Weights only" in str(error) else "is damaged"
+        reason = "contains more than tensors, which could run code; it was rejected" if "Weights only" in str(error) else "is damaged"
         raise DataError(
-            f"this checkpoint {reason}", where=path, hint="save its state dict alone: torch.save(network.state_dict(), path)"
+            f"this checkpoint {reason}", where=path, hint="save only its state dict: torch.save(network.state_dict(), path)"
         ) from None
     except (RuntimeError, *_DAMAGED) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -117,5 +117,5 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         loaded = loaded["state_dict"]
     state = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)} if isinstance(loaded, dict) else {}
     if not state:
-        raise DataError("this PyTorch file holds no state dict", where=path, hint="a mapping of names to tensors is needed")
+        raise DataError("this PyTorch file contains no state dict", where=path, hint="give a mapping of names to tensors")
     return {key.removeprefix("module."): value for key, value in state.items()}

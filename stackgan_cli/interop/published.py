@@ -1,12 +1,12 @@
-"""Published checkpoints of generators: what a file is, read off its tensors' names, and its sizes, read off their shapes.
+"""Published checkpoints: the kind of a file is inferred from the names of its tensors, and its sizes from their shapes.
 
 | file | names |
 |---|---|
-| StackGAN-v1, PyTorch code: netG_epoch_E.pth, netD_epoch_last.pth | as ours |
-| StackGAN-v2: netG_STEP.pth, netD0.pth, netD1.pth, ... | as ours, with `module.` before each |
-| HDGAN: G_epoch_E.pth, D_epoch_E.pth | as ours; the one D holds the names of all scales |
+| StackGAN-v1, PyTorch code: netG_epoch_E.pth, netD_epoch_last.pth | same as ours |
+| StackGAN-v2: netG_STEP.pth, netD0.pth, netD1.pth, ... | same as ours, each with the prefix `module.` |
+| HDGAN: G_epoch_E.pth, D_epoch_E.pth | same as ours; the single D file has the names of all scales |
 
-Nothing in a file is executed. The published StackGAN-v2 birds come as a ZIP with the checkpoint inside, which is unpacked on the way.
+Nothing in a file is executed. The published StackGAN-v2 bird model is a ZIP with the checkpoint inside, which is unpacked first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _WHAT = {
 
 
 def kind_of(state: State) -> str:
-    """`v1-g`, `v2-g`, `hdgan-g`, the same with `-d`, or empty for anything else (perhaps a text encoder)."""
+    """`v1-g`, `v2-g`, `hdgan-g`, the same with `-d`, or an empty string for anything else (perhaps a text encoder)."""
     found = [kind for kind, pattern in _WHAT.items() if any(re.fullmatch(pattern, key) for key in state)]
     # StackGAN-v2's generator has a ca_net as well.
     return "v2-g" if "v2-g" in found else found[0] if found else ""
@@ -50,11 +50,11 @@ def kind_of(state: State) -> str:
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """The checkpoint itself: `path`, or the one `.pth` inside when it is a ZIP around one. Raises MismatchError."""
+    """The checkpoint itself: `path`, or the single `.pth` inside it if it is a ZIP archive. Raises MismatchError."""
     if not path.exists():
         raise UsageError("no such file", where=path)
     if path.is_dir():
-        raise MismatchError("is a folder, not a checkpoint", where=path, hint="give the file in it")
+        raise MismatchError("is a folder, not a checkpoint", where=path, hint="give the file inside it")
     if not zipfile.is_zipfile(path):
         yield path
         return
@@ -65,11 +65,11 @@ def unpacked(path: Path) -> Iterator[Path]:
                 yield path  # PyTorch's own container
                 return
             if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in names):
-                raise MismatchError("this ZIP has a path that leaves its folder, and was refused", where=path)
+                raise MismatchError("this ZIP has a path that leads out of its folder; it was rejected", where=path)
             inside = [name for name in names if name.endswith((".pth", ".pt", ".t7"))]
             if len(inside) != 1:
                 raise MismatchError(
-                    f"this ZIP holds {len(inside)} checkpoints, not one", where=path, hint="unpack it and give the generator's file"
+                    f"this ZIP contains {len(inside)} checkpoints, not one", where=path, hint="unpack it and give the file of the generator"
                 )
             with tempfile.TemporaryDirectory() as folder:
                 target = Path(folder) / PurePosixPath(inside[0]).name
@@ -82,7 +82,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state dict of a published file. Raises UsageError when it is absent, MismatchError when it is anything else."""
+    """The state dict of a published file. Raises UsageError when the file does not exist, MismatchError when it is anything else."""
     with unpacked(path) as file:
         try:
             return read_state_dict(file)
@@ -91,10 +91,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def model_of(generator: State, discriminators: Sequence[State] = (), *, where: object = "") -> Model:
-    """The configuration that published weights belong to, read off their shapes.
+    """The configuration of published weights, inferred from their shapes.
 
-    `discriminators`: one for StackGAN-v1 and HDGAN, one a scale for StackGAN-v2; sizes of absent ones are the published ones.
-    Raises MismatchError when the shapes fit no configuration.
+    `discriminators`: one for StackGAN-v1 and HDGAN, one per scale for StackGAN-v2; if missing, the published sizes are assumed.
+    Raises MismatchError when the shapes match no configuration.
     """
     try:
         match kind_of(generator):
@@ -106,12 +106,12 @@ def model_of(generator: State, discriminators: Sequence[State] = (), *, where: o
                 return _hdgan(generator, discriminators)
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         reason = f"no tensor {error.args[0]!r}" if isinstance(error, KeyError) else _first_line(error)
-        raise MismatchError(f"the tensors of this generator fit no configuration ({reason})", where=where) from None
-    raise MismatchError("not a generator that is known here", where=where, hint="StackGAN-v1 (PyTorch), StackGAN-v2 and HDGAN are read")
+        raise MismatchError(f"the tensors of this generator match no configuration ({reason})", where=where) from None
+    raise MismatchError("not a known generator", where=where, hint="StackGAN-v1 (PyTorch), StackGAN-v2 and HDGAN are supported")
 
 
 def preset_of(model: Model) -> str:
-    """The preset whose training settings an imported generator is given."""
+    """The preset whose training settings an imported generator gets."""
     match model:
         case StackGANv1():
             return f"v1-stage{model.stage}-pytorch"
@@ -192,9 +192,9 @@ def _hdgan_discriminator(state: State) -> dict[str, Any]:
 
 
 def assign(networks: Mapping[str, nn.Module], generator: State, discriminators: Sequence[State], where: object) -> dict[str, Tensor]:
-    """Every tensor under our name (`generator.KEY`, ...), each network complete; `networks` may be on the meta device.
+    """All tensors under our names (`generator.KEY`, ...), complete for each network; `networks` may be on the meta device.
 
-    Raises MismatchError that lists missing, unexpected and mis-shaped tensors, or says which discriminator is missing.
+    Raises MismatchError that lists missing, unexpected and misshapen tensors, or says which discriminator is missing.
     """
     tensors = _complete("generator", networks["generator"], generator, where)
     if not discriminators:
@@ -208,7 +208,7 @@ def assign(networks: Mapping[str, nn.Module], generator: State, discriminators: 
             raise MismatchError(f"{len(unknown)} unexpected tensors: {', '.join(sorted(unknown)[:5])}", where=where)
         discriminators = [{key: whole[key] for key in keys} for keys in mine]
     if len(discriminators) != len(names):
-        raise MismatchError(f"{len(discriminators)} discriminators given, and the generator has {len(names)} scales", where=where)
+        raise MismatchError(f"{len(discriminators)} discriminators given, but the generator has {len(names)} scales", where=where)
     for name, state in zip(names, sorted(discriminators, key=len), strict=True):
         tensors |= _complete(name, networks[name], state, where)
     return tensors
@@ -221,7 +221,7 @@ def _complete(name: str, network: nn.Module, state: State, where: object) -> dic
 
 
 def export_stackgan_v1(model: StackGANv1, networks: Mapping[str, State], step: int) -> dict[str, dict[str, Tensor]]:
-    """Files of the PyTorch code. Raises MismatchError for another variant."""
+    """Files as the released PyTorch code writes them. Raises MismatchError for another variant."""
     if model.variant != "pytorch":
         raise MismatchError(f"the {model.variant!r} variant of StackGAN-v1 has no published PyTorch layout", where="model.variant")
     generator, others = _split(networks)
@@ -229,21 +229,21 @@ def export_stackgan_v1(model: StackGANv1, networks: Mapping[str, State], step: i
 
 
 def export_stackgan_v2(model: StackGANv2, networks: Mapping[str, State], step: int) -> dict[str, dict[str, Tensor]]:
-    """Files of the released code, a discriminator per scale. Raises MismatchError for configurations that were never published."""
+    """Files as the released code writes them, one discriminator per scale. Raises MismatchError for unpublished configurations."""
     if model.condition == "class" or model.discriminators > 1:
-        raise MismatchError("this configuration of StackGAN-v2 was never published, and has no layout", where="model")
+        raise MismatchError("this configuration of StackGAN-v2 was never published, so it has no published layout", where="model")
     generator, others = _split(networks)
     files = {f"netG_{step}.pth": generator} | {f"netD{i}.pth": state for i, state in enumerate(others)}
     return {file: {f"module.{key}": value for key, value in state.items()} for file, state in files.items()}
 
 
 def export_hdgan(model: HDGAN, networks: Mapping[str, State], step: int) -> dict[str, dict[str, Tensor]]:
-    """Files of the released code: one discriminator holds the names of all scales."""
+    """Files as the released code writes them: one discriminator file has the names of all scales."""
     generator, others = _split(networks)
     together = {key: value for state in others for key, value in state.items()}
     return {f"G_epoch_{step}.pth": generator} | ({f"D_epoch_{step}.pth": together} if others else {})
 
 
 def _split(networks: Mapping[str, State]) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
-    """The generator, and the discriminators in their order."""
+    """The generator, and the discriminators in order."""
     return dict(networks["generator"]), [dict(state) for name, state in networks.items() if name != "generator"]

@@ -1,14 +1,14 @@
-"""The encoders that SGAN's authors publish (xunhuang1995/SGAN): NumPy archives of eight arrays, weights and biases of four layers.
+"""The encoders published by SGAN's authors (xunhuang1995/SGAN): NumPy archives of eight arrays, weights and biases of four layers.
 
 | arrays | layer | stored as |
 |---|---|---|
 | arr_0, arr_1 | conv1 | (out, in, 5, 5), to be applied without flipping |
-| arr_2, arr_3 | conv2 | likewise |
+| arr_2, arr_3 | conv2 | same |
 | arr_4, arr_5 | fc3 | (in, out) |
-| arr_6, arr_7 | fc4 | likewise |
+| arr_6, arr_7 | fc4 | same |
 
-All sizes are read off the shapes. The colour encoder of CIFAR-10 sees images without their mean, which is in a file of its own
-(meanimg.npy: 3 x 32 x 32, from 0 to 1). Nothing is unpickled.
+All sizes are inferred from the shapes. The color encoder for CIFAR-10 takes images with the mean image subtracted, which is a separate
+file (meanimg.npy: 3 x 32 x 32, from 0 to 1). Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ PUBLISHED = {
     "sgan-encoder-mnist": (ClassifierConfig(backbone="sgan", resolution=28, channels=1, conv_dims=(32, 32), num_classes=10), DIGITS),
     "sgan-encoder-cifar10": (ClassifierConfig(backbone="sgan", resolution=32, conv_dims=(64, 128), num_classes=10), CLASSES),
 }
-"""The two published encoders, each with the names of its classes, by the preset that trains one like it."""
-_HINT = "an encoder as SGAN's authors publish it has eight arrays, arr_0 to arr_7: weights and biases of conv1, conv2, fc3 and fc4"
+"""The two published encoders, each with its class names, by the preset that trains the same network."""
+_HINT = "an encoder published by SGAN's authors has eight arrays, arr_0 to arr_7: weights and biases of conv1, conv2, fc3 and fc4"
 
 
 def load_npz_encoder(path: Path, mean: Path | None = None) -> tuple[ClassifierConfig, dict[str, Tensor]]:
-    """Configuration and state dict of an encoder; `mean` is the file of the mean image, where it wants one.
+    """Configuration and state dict of an encoder; `mean` is the file of the mean image, for an encoder that needs one.
 
-    Raises UsageError when there is no such file, MismatchError when it holds something else.
+    Raises UsageError when there is no such file, MismatchError when it contains something else.
     """
     arrays = _arrays(path)
     state = {name: torch.from_numpy(array.T.copy() if array.ndim == 2 else array) for name, array in zip(NAMES, arrays, strict=True)}
@@ -54,13 +54,13 @@ def load_npz_encoder(path: Path, mean: Path | None = None) -> tuple[ClassifierCo
         if state[name].shape != tensor.shape:
             place = f"arr_{NAMES.index(name)} ({name})"
             raise MismatchError(
-                f"{place} is {_size(state[name].shape)}, and its neighbours want {_size(tensor.shape)}", where=path, hint=_HINT
+                f"{place} is {_size(state[name].shape)}, but the other arrays imply {_size(tensor.shape)}", where=path, hint=_HINT
             )
     return config, {f"network.{name}": tensor for name, tensor in state.items()}
 
 
 def kind_of_encoder(config: ClassifierConfig) -> tuple[str, tuple[str, ...] | None]:
-    """The preset that trains an encoder like this one, and the names of its classes, which are known of the published ones alone."""
+    """The preset that trains an encoder like this one, and its class names, which are known only for the published ones."""
     for preset, (published, classes) in PUBLISHED.items():
         if config.model_copy(update={"input_range": "unit"}) == published:
             return preset, classes
@@ -78,7 +78,7 @@ def _arrays(path: Path) -> list[np.ndarray]:
             names = sorted(archive.files)
             if names != [f"arr_{number}" for number in range(len(NAMES))]:
                 found = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-                raise MismatchError(f"holds {len(names)} arrays ({found}), and not arr_0 to arr_7", where=path, hint=_HINT)
+                raise MismatchError(f"contains {len(names)} arrays ({found}), not arr_0 to arr_7", where=path, hint=_HINT)
             arrays = [archive[name] for name in names]
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise MismatchError(f"cannot be read as an archive of NumPy arrays ({error})", where=path, hint=_HINT) from None
@@ -87,16 +87,16 @@ def _arrays(path: Path) -> list[np.ndarray]:
 
 def _floats(array: np.ndarray, name: str, path: Path) -> np.ndarray:
     if array.dtype.kind != "f" or not np.isfinite(array).all():
-        raise MismatchError(f"{name} holds something else than finite numbers ({array.dtype})", where=path, hint=_HINT)
+        raise MismatchError(f"{name} contains something other than finite numbers ({array.dtype})", where=path, hint=_HINT)
     return array.astype(np.float32)
 
 
 def _config(state: dict[str, Tensor], path: Path) -> ClassifierConfig:
-    """Sizes from shapes; that all of them agree is checked afterwards."""
+    """Sizes inferred from shapes; whether all shapes agree is checked afterwards."""
     conv1, conv2, fc3, fc4 = (state[f"{layer}.weight"] for layer in LAYERS)
     if [weight.ndim for weight in (conv1, conv2, fc3, fc4)] != [4, 4, 2, 2]:
         raise MismatchError(
-            f"these arrays are of another network: weights of {', '.join(_size(weight.shape) for weight in (conv1, conv2, fc3, fc4))}",
+            f"these arrays belong to another network: weights of {', '.join(_size(weight.shape) for weight in (conv1, conv2, fc3, fc4))}",
             where=path,
             hint=_HINT,
         )
@@ -104,7 +104,7 @@ def _config(state: dict[str, Tensor], path: Path) -> ClassifierConfig:
     try:
         return ClassifierConfig(
             backbone="sgan",
-            resolution=4 * top + 12,  # two convolutions that take off 4 px, each halved
+            resolution=4 * top + 12,  # two convolutions, each of which removes 4 px, followed by halving
             channels=conv1.shape[1],  # type: ignore[arg-type]
             conv_dims=(len(conv1), len(conv2)),
             hidden_dim=len(fc3),
@@ -112,7 +112,7 @@ def _config(state: dict[str, Tensor], path: Path) -> ClassifierConfig:
         )
     except ValueError:
         raise MismatchError(
-            f"these arrays are of another network: {conv1.shape[1]} channels, {fc3.shape[1]} inputs of fc3", where=path, hint=_HINT
+            f"these arrays belong to another network: {conv1.shape[1]} channels, {fc3.shape[1]} inputs of fc3", where=path, hint=_HINT
         ) from None
 
 
@@ -125,10 +125,10 @@ def _mean(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         raise MismatchError(f"cannot be read as a NumPy array ({error})", where=path, hint="give meanimg.npy") from None
     if not isinstance(mean, np.ndarray) or mean.shape != shape:
         found = _size(mean.shape) if isinstance(mean, np.ndarray) else "an archive"
-        raise MismatchError(f"the mean image is {found}, and the encoder takes {_size(shape)}", where=path, hint="give meanimg.npy")
+        raise MismatchError(f"the mean image is {found}, but the encoder takes {_size(shape)}", where=path, hint="give meanimg.npy")
     mean = _floats(mean, "the mean image", path)
     if mean.min() < 0 or mean.max() > 1:
-        raise MismatchError(f"the mean image goes from {mean.min():.3g} to {mean.max():.3g}, and pixels from 0 to 1", where=path)
+        raise MismatchError(f"the mean image has values from {mean.min():.3g} to {mean.max():.3g} instead of 0 to 1", where=path)
     return mean
 
 

@@ -1,7 +1,7 @@
-"""State dicts as the authors published them: the PyTorch release of StackGAN-v1 (networks of either stage).
+"""Published state dicts: the PyTorch release of StackGAN-v1 (networks of either stage).
 
-Our networks keep the published names, so importing is renaming nothing and checking everything. Published files may prefix
-every name with `module.` (saved under DataParallel), and lack `num_batches_tracked` (written before PyTorch 0.4.1).
+Our networks keep the published names, so importing renames nothing and checks everything. Published files may prefix
+every name with `module.` (saved under DataParallel) and lack `num_batches_tracked` (written before PyTorch 0.4.1).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stackgan_cli.config.archs import StackGANv1
 from stackgan_cli.errors import MismatchError
 
 _SHOWN = 5
-"""How many names an error lists of each kind."""
+"""Maximum number of names of each kind that an error lists."""
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -28,7 +28,7 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_official(network: nn.Module, state: Mapping[str, Tensor], *, where: object = "") -> None:
     """Copy a published state dict into `network`, strictly; only `num_batches_tracked` may be absent.
 
-    `where` names the file in errors. Raises MismatchError that lists missing, unexpected and mis-shaped tensors by name.
+    `where` names the file in errors. Raises MismatchError that lists missing, unexpected and misshapen tensors by name.
     """
     state = without_prefix(state)
     check_fit(network, state, where=where)
@@ -36,7 +36,7 @@ def load_official(network: nn.Module, state: Mapping[str, Tensor], *, where: obj
 
 
 def check_fit(network: nn.Module, state: Mapping[str, Tensor], *, where: object = "") -> None:
-    """Raise MismatchError, with names, unless `state` has the tensors of `network`; only `num_batches_tracked` may be absent."""
+    """Raise MismatchError, with names, unless `state` has exactly the tensors of `network`; only `num_batches_tracked` may be absent."""
     ours = network.state_dict()
     missing = [key for key in ours if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in ours]
@@ -45,7 +45,7 @@ def check_fit(network: nn.Module, state: Mapping[str, Tensor], *, where: object 
     ]
     problems = [
         f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
-        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("with another shape", shapes))
         if names
     ]
     if problems:
@@ -57,9 +57,9 @@ def check_fit(network: nn.Module, state: Mapping[str, Tensor], *, where: object 
 
 
 def infer_config(generator: Mapping[str, Tensor], discriminator: Mapping[str, Tensor] | None = None, *, where: object = "") -> StackGANv1:
-    """The configuration that published generator weights (and, for `df_dim`, discriminator weights) belong to, read off their shapes.
+    """The configuration that published generator weights (and, for `df_dim`, discriminator weights) belong to, inferred from their shapes.
 
-    Raises MismatchError when they are not of the PyTorch release of StackGAN-v1.
+    Raises MismatchError when they are not from the PyTorch release of StackGAN-v1.
     """
     state = without_prefix(generator)
     stage = 2 if any(key.startswith("STAGE1_G.") for key in state) else 1
@@ -88,14 +88,14 @@ def infer_config(generator: Mapping[str, Tensor], discriminator: Mapping[str, Te
         return StackGANv1.model_validate({"variant": "pytorch", "stage": stage, **values})
     except (KeyError, ValueError) as error:
         raise MismatchError(
-            f"not the weights of a StackGAN-v1 generator of the PyTorch release ({_reason(error)})",
+            f"not the weights of a StackGAN-v1 generator from the PyTorch release ({_reason(error)})",
             where=where,
-            hint="give the generator's state dict, e.g. netG_epoch_90.pth",
+            hint="give the state dict of the generator, for example netG_epoch_90.pth",
         ) from None
 
 
 def count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """How many names match the whole `pattern`."""
+    """The number of names that fully match `pattern`."""
     return sum(re.fullmatch(pattern, key) is not None for key in state)
 
 
@@ -104,4 +104,4 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return f"no tensor {error.args[0]!r}" if isinstance(error, KeyError) else "its sizes fit no configuration"
+    return f"no tensor {error.args[0]!r}" if isinstance(error, KeyError) else "its sizes match no configuration"

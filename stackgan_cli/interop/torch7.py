@@ -2,9 +2,9 @@
 
 An object is an int32 tag and its payload (little-endian): 0 nil; 1 number (double); 2 string (int32 length, bytes); 3 table (int32
 reference, int32 count, key and value objects); 4 torch object (int32 reference, version string, class name, payload); 5 boolean
-(int32); 6, 7, 8 function. A reference that was seen before stands for that object and has no payload. Every size is checked against
-what is left of the file before anything is allocated, and nesting is followed on a stack of our own, so that a damaged or hostile
-file gives a DataError and nothing worse.
+(int32); 6, 7, 8 function. A reference that has occurred before stands for that object and has no payload. Every size is checked against
+the remaining length of the file before anything is allocated, and nesting uses an explicit stack, so that a damaged or malicious file
+raises a DataError and does nothing worse.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ELEMENTS = {
 
 
 class Table(dict[Any, Any]):
-    """A Lua table: numbers that are whole are int keys, strings are str. Compared and hashed by identity, as in Lua."""
+    """A Lua table: whole-number keys are int, strings are str. Compared and hashed by identity, as in Lua."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 
@@ -54,7 +54,7 @@ class Table(dict[Any, Any]):
         return self is not other
 
     def array(self) -> list[Any]:
-        """The values at 1, 2, 3, ... up to the first that is missing."""
+        """The values at 1, 2, 3, ... up to the first missing key."""
         values: list[Any] = []
         while len(values) + 1 in self:
             values.append(self[len(values) + 1])
@@ -62,26 +62,26 @@ class Table(dict[Any, Any]):
 
 
 class TorchObject:
-    """An object of a class that is not a tensor or a storage. `fields` is its payload, most often a `Table`."""
+    """An object of a class other than tensors and storages. `fields` is its payload, usually a `Table`."""
 
     def __init__(self, class_name: str) -> None:
         self.class_name = class_name
         self.fields: Any = None
 
     def get(self, name: str) -> Any:
-        """A field, None when it has none of that name."""
+        """The field called `name`, or None."""
         return self.fields.get(name) if isinstance(self.fields, Table) else None
 
 
 class TorchStorage:
-    """The numbers behind tensors, as a view of the file's bytes."""
+    """The values behind tensors, as a view of the bytes of the file."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
 
 
 class TorchTensor:
-    """Sizes, strides and a 0-based offset into a storage, which are checked when an array is asked for."""
+    """Sizes, strides and a 0-based offset into a storage, which are checked when the array is requested."""
 
     def __init__(self, class_name: str) -> None:
         self.class_name = class_name
@@ -91,7 +91,7 @@ class TorchTensor:
         self.storage: Any = None
 
     def numpy(self) -> np.ndarray:
-        """A contiguous copy; of shape (0,) when it is empty. Raises DataError when the tensor does not lie within its storage."""
+        """A contiguous copy; of shape (0,) when it is empty. Raises DataError when the tensor exceeds its storage."""
         dtype = np.dtype(_ELEMENTS[self.class_name])
         if not self.sizes or 0 in self.sizes:
             return np.zeros(0, dtype)
@@ -108,7 +108,7 @@ class TorchTensor:
         return np.lib.stride_tricks.as_strided(values[self.offset :], self.sizes, steps, writeable=False).copy()
 
     def _refuse(self) -> np.ndarray:
-        raise DataError(f"a tensor of sizes {self.sizes} does not lie within its storage", hint="the file is damaged; download it again")
+        raise DataError(f"a tensor of sizes {self.sizes} exceeds its storage", hint="the file is damaged; download it again")
 
 
 class TorchFunction:
@@ -118,7 +118,7 @@ class TorchFunction:
 def read_t7(path: Path) -> Any:
     """The object in a `.t7` file: None, bool, float, str, `Table`, `TorchObject`, `TorchTensor`, `TorchStorage` or `TorchFunction`.
 
-    Raises UsageError when there is no such file, DataError when it is not a whole Torch7 binary file.
+    Raises UsageError when there is no such file, DataError when it is not a complete Torch7 binary file.
     """
     if not path.is_file():
         raise UsageError("no such file", where=path)
@@ -135,7 +135,7 @@ class _Reader:
         self.seen: dict[int, Any] = {}
 
     def read(self) -> Any:
-        """The first object of the file. Each generator on the stack is an object that waits for one inside it."""
+        """The first object of the file. Each generator on the stack is an object waiting for one inside it."""
         self._refuse_text()
         stack = [self._object()]
         value: Any = None
@@ -155,15 +155,15 @@ class _Reader:
         if len(start) >= 4 and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in start):
             shown = start[:24].decode("ascii")
             raise DataError(
-                f"this is a text file, not a Torch7 binary file (it begins {shown!r})",
-                hint="file hosts often save a web page instead of the file: download it again; Torch7's ascii format is not read",
+                f"this is a text file, not a Torch7 binary file (it begins with {shown!r})",
+                hint="file hosts often save a web page instead of the file: download it again; Torch7's ascii format is not supported",
             )
 
     def _take(self, count: int) -> bytes:
         if not 0 <= count <= len(self.data) - self.place:
             raise DataError(
-                f"the file ends early: {count} bytes are announced at byte {self.place}, {len(self.data) - self.place} are left",
-                hint="it is cut off or damaged; download it again",
+                f"the file ends early: expected {count} bytes at byte {self.place}, but {len(self.data) - self.place} are left",
+                hint="it is truncated or damaged; download it again",
             )
         self.place += count
         return self.data[self.place - count : self.place]
@@ -178,7 +178,7 @@ class _Reader:
         return self._take(self._int()).decode("utf-8", "surrogateescape")
 
     def _object(self) -> Generator[None, Any, Any]:
-        """Read one object. Each `yield` asks for the next object of the file and gets it."""
+        """Read one object. Each `yield` receives the next object of the file."""
         start = self.place
         tag = self._int()
         if tag == NIL:
@@ -192,7 +192,7 @@ class _Reader:
             return self._int() != 0
         if tag == FUNCTION:
             self._take(self._int())
-            yield  # the variables that it closes over
+            yield  # its captured variables
             return TorchFunction()
         if tag not in (TABLE, TORCH, LEGACY_FUNCTION, RECURSIVE_FUNCTION):
             raise DataError(f"unknown type tag {tag} at byte {start}", hint="this is not a Torch7 binary file, or it is damaged")
@@ -228,7 +228,7 @@ class _Reader:
             tensor = self.seen[reference] = TorchTensor(kind.removesuffix("Tensor"))
             dims = self._int()
             if dims > MAX_DIMS:
-                raise DataError(f"a tensor of {dims} dimensions", hint="the file is damaged; download it again")
+                raise DataError(f"a tensor with {dims} dimensions", hint="the file is damaged; download it again")
             tensor.sizes, tensor.strides = self._longs(dims), self._longs(dims)
             tensor.offset = self._longs(1)[0] - 1
             tensor.storage = yield

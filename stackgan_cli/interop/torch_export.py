@@ -1,11 +1,11 @@
-"""Networks from files of torch.export (`.pt2`), run without executing anything that the file brings along.
+"""Networks from torch.export files (`.pt2`), run without executing any code from the file.
 
-`torch.export.load` is not for files of unknown origin: besides the tensors it unpickles example inputs and custom objects, evaluates
-the text of symbolic shapes and of guards, imports modules that the file names, and loads compiled libraries from it. None of that is
-needed to run a network. The archive is a ZIP with raw tensors and a JSON list of operator calls; here those calls are carried out one
-by one, and only operators of PyTorch's own library that compute on tensors are let through.
+`torch.export.load` is not safe for untrusted files: besides the tensors, it unpickles example inputs and custom objects, evaluates the
+text of symbolic shapes and guards, imports modules that the file names, and loads compiled libraries from it. None of that is needed to
+run a network. The archive is a ZIP with raw tensors and a JSON list of operator calls; this module executes those calls one by one and
+allows only PyTorch's own operators that compute on tensors.
 
-Files of PyTorch 2.8 and newer are read. Control flow and autocast regions inside the network are not.
+Files from PyTorch 2.8 and newer are supported. Control flow and autocast regions inside the network are not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stackgan_cli.errors import MismatchError, UsageError
 
 SCHEMA = 8
 """Major version of the layout of the JSON."""
-# Numbers of the enumerations in that layout.
+# Values of the enumerations in that layout.
 _DTYPES = {1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16, 7: torch.float32} | {
     8: torch.float64,
     12: torch.bool,
@@ -47,16 +47,16 @@ _ON_NUMBERS: dict[str, Callable[..., Any]] = {
 }
 _TOUCHING_FILES = {"from_file", "save"}
 _CHECKS = ("_assert", "sym_constrain_range")
-"""Beginnings of the names of operators that compute nothing."""
+"""Prefixes of the names of operators that compute nothing."""
 
 
 class _Unreadable(Exception):
-    """What the file has that is not read."""
+    """The file contains something unsupported."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One operator call: arguments are constants, or `Name` for what an earlier call has left. `drop`: names not used afterwards."""
+    """One operator call: arguments are constants, or `Name` for the result of an earlier call. `drop`: names not used afterwards."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -74,10 +74,10 @@ class Name:
 
 
 class ExportedNetwork(nn.Module):
-    """A network of one input. `forward` returns its outputs as a tuple, in their order."""
+    """A network with one input. `forward` returns a tuple of its outputs, in order."""
 
     def __init__(self, path: Path) -> None:
-        """Raises UsageError when there is no such file, MismatchError when it cannot be read or wants what is not let through."""
+        """Raises UsageError when there is no such file, MismatchError when it cannot be read or uses something that is not allowed."""
         super().__init__()
         if not path.is_file():
             raise UsageError("no such file", where=path)
@@ -92,13 +92,13 @@ class ExportedNetwork(nn.Module):
             self._calls = graph.calls
         except zipfile.BadZipFile:
             raise MismatchError(
-                "not a file of torch.export", where=path, hint="write it with torch.export.save(program, 'NAME.pt2')"
+                "not a torch.export file", where=path, hint="write it with torch.export.save(program, 'NAME.pt2')"
             ) from None
         except _Unreadable as error:
-            raise MismatchError(f"this exported network is not read: {error}", where=path, hint=_HINT) from None
+            raise MismatchError(f"this exported network is not supported: {error}", where=path, hint=_HINT) from None
         except (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError, NotImplementedError, RecursionError) as error:
             raise MismatchError(
-                f"this exported network is damaged, or of another version ({type(error).__name__}: {error})", where=path, hint=_HINT
+                f"this exported network is damaged or has another version ({type(error).__name__}: {error})", where=path, hint=_HINT
             ) from None
 
     def forward(self, x: Tensor) -> tuple[Any, ...]:
@@ -121,7 +121,7 @@ _HINT = "export it in eval mode under torch.no_grad() with PyTorch 2.8 or newer:
 
 
 def _fill(argument: Any, values: Mapping[str, Any], device: torch.device) -> Any:
-    """An argument with its names replaced by values, and devices by the one in use."""
+    """An argument with its names replaced by values, and any device by the one in use."""
     if isinstance(argument, Name):
         return values[argument.name]
     if isinstance(argument, list):
@@ -171,7 +171,7 @@ def _read(archive: zipfile.ZipFile) -> tuple[_Graph, dict[str, Tensor]]:
         else:
             raise _Unreadable(f"it has an input of kind {kind!r}")
     if len(inputs) != 1:
-        raise _Unreadable(f"it has {len(inputs)} inputs, and a network of one (images) is needed")
+        raise _Unreadable(f"it has {len(inputs)} inputs instead of one (images)")
     outputs = []
     for spec in module["signature"]["output_specs"]:
         if "user_output" in spec:
@@ -192,7 +192,7 @@ def _tensor(raw: bytes, meta: Mapping[str, Any]) -> Tensor:
 
 
 def _calls(nodes: list[dict[str, Any]], kept: set[str]) -> tuple[Call, ...]:
-    """The calls in order; values that are not `kept` are dropped after the last one that uses them."""
+    """The calls in order; values that are not `kept` are dropped after their last use."""
     calls: list[Call] = []
     last: dict[str, int] = {}
     for node in nodes:
@@ -200,7 +200,7 @@ def _calls(nodes: list[dict[str, Any]], kept: set[str]) -> tuple[Call, ...]:
             continue
         function, positional = _function(node["target"])
         given = {entry["name"] or str(place): _value(entry["arg"]) for place, entry in enumerate(node["inputs"])}
-        # An optional argument may have been left out; those after it go by keyword.
+        # An optional argument may have been omitted; those after it are passed by keyword.
         in_place = list(takewhile(given.__contains__, positional)) if positional is not None else list(given)
         results, is_list = _results(node["outputs"])
         for name in (*results, *(name for _, names in given.values() for name in names)):
@@ -220,7 +220,7 @@ def _function(target: str) -> tuple[Callable[..., Any], list[str] | None]:
         return _ON_NUMBERS[target], None
     match = re.fullmatch(r"torch\.ops\.(aten|prims)\.(\w+)\.(\w+)", target)
     if match is None or match[2] in _TOUCHING_FILES or match[2].startswith("__"):
-        raise _Unreadable(f"it calls {target!r}, which is not let through")
+        raise _Unreadable(f"it calls {target!r}, which is not allowed")
     packet = getattr(getattr(torch.ops, match[1]), match[2])
     found = getattr(packet, match[3])
     if not isinstance(found, torch._ops.OpOverload):
@@ -229,7 +229,7 @@ def _function(target: str) -> tuple[Callable[..., Any], list[str] | None]:
 
 
 def _value(argument: Mapping[str, Any]) -> tuple[Any, set[str]]:
-    """A constant, a `Name` or a list of them; and the names in it."""
+    """A constant, a `Name` or a list of them, and the names in it."""
     ((kind, content),) = argument.items()
     match kind:
         case "as_none":
@@ -264,13 +264,13 @@ def _value_or_name(content: Mapping[str, Any]) -> tuple[Any, set[str]]:
 
 
 def _results(outputs: list[dict[str, Any]]) -> tuple[tuple[str, ...], bool]:
-    """Names of what a call leaves, and whether it is one list of them."""
+    """The names of the results of a call, and whether they form one list."""
     if len(outputs) == 1 and "as_tensors" in outputs[0]:
         return tuple(entry["name"] for entry in outputs[0]["as_tensors"]), True
     names = []
     for output in outputs:
         value, found = _value(output)
         if not isinstance(value, Name) and value is not None:
-            raise _Unreadable("an operator leaves something that is not a tensor or number")
+            raise _Unreadable("an operator returns something other than a tensor or a number")
         names.append(next(iter(found), ""))
     return tuple(names), False

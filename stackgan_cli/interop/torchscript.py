@@ -1,8 +1,8 @@
-"""Networks of a user's own: TorchScript files, and the check of what such a network, wherever it is from, makes of images.
+"""Networks supplied by the user: TorchScript files, and the check of the outputs of any such network.
 
-TorchScript files are programs: loading one may run what it holds, though never Python code. What a program can do beyond arithmetic is
-to write and map files (`torch.save`, `torch.from_file`) and to use classes and operators that PyTorch registers for other purposes. A
-file whose code names any of them is refused before it is loaded.
+A TorchScript file is a program: loading it may run its code, though never Python code. Beyond arithmetic, a program can write and map
+files (`torch.save`, `torch.from_file`) and use classes and operators that PyTorch registers for other purposes. A file whose code names
+any of them is rejected before it is loaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stackgan_cli.errors import MismatchError, UsageError
 _REFUSED = re.compile(
     r"\b(save|from_file)\b|\bclasses\s*\.\s*(?!quantized\b)\w+|\bops\s*\.\s*(?!(aten|prim|prims|quantized|torchvision)\b)\w+"
 )
-_WHAT = "a TorchScript file is needed: torch.jit.script(network).save('NAME.pt'); for torch.export files say export:PATH"
+_WHAT = "write one with torch.jit.script(network).save('NAME.pt'); for a torch.export file, use export:PATH"
 
 
 def load_torchscript(path: Path, device: torch.device) -> nn.Module:
@@ -33,14 +33,14 @@ def load_torchscript(path: Path, device: torch.device) -> nn.Module:
             code = [name for name in archive.namelist() if "/code/" in name]
             for name in code:
                 if not name.endswith(".debug_pkl") and (found := _REFUSED.search(archive.read(name).decode("utf-8", "replace"))):
-                    raise MismatchError(f"this TorchScript program uses {found[0]!r}, which is not let through", where=path)
+                    raise MismatchError(f"this TorchScript program uses {found[0]!r}, which is not allowed", where=path)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError):
         raise MismatchError("not a TorchScript file", where=path, hint=_WHAT) from None
     if not code:
-        raise MismatchError("not a TorchScript file: it holds no code", where=path, hint=_WHAT)
+        raise MismatchError("not a TorchScript file: it contains no code", where=path, hint=_WHAT)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of TorchScript's deprecation, which its user has read when writing the file
+            warnings.simplefilter("ignore")  # about TorchScript's deprecation, which the user saw when writing the file
             module: nn.Module = torch.jit.load(str(path), map_location=device)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()
@@ -49,9 +49,9 @@ def load_torchscript(path: Path, device: torch.device) -> nn.Module:
 
 
 class CheckedNetwork(nn.Module):
-    """Features (N, D) and log-probabilities (N, C) or None of uint8 images.
+    """Features (N, D), and log-probabilities (N, C) or None, of uint8 images.
 
-    What comes out is checked every time, for it may depend on the size of what goes in.
+    Every output is checked, because it may depend on the size of the input.
     """
 
     def __init__(self, network: nn.Module, path: Path) -> None:
@@ -66,7 +66,7 @@ class CheckedNetwork(nn.Module):
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AssertionError) as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise self._wrong(
-                f"fails on uint8 images of {tuple(images.shape)}: {lines[-1].strip() if lines else type(error).__name__}"
+                f"fails on uint8 images of shape {tuple(images.shape)}: {lines[-1].strip() if lines else type(error).__name__}"
             ) from None
         parts = [found] if isinstance(found, Tensor) else list(found) if isinstance(found, (tuple, list)) else []
         if len(parts) not in (1, 2) or not all(isinstance(part, Tensor) for part in parts):
@@ -85,7 +85,7 @@ class CheckedNetwork(nn.Module):
         return MismatchError(
             f"this network {what}",
             where=self.path,
-            hint="needed: uint8 (N, 3, H, W) to features (N, D), or to a pair of features (N, D) and probabilities (N, C)",
+            hint="it must map uint8 (N, 3, H, W) to features (N, D), or to a pair of features (N, D) and probabilities (N, C)",
         )
 
 

@@ -26,18 +26,18 @@ def match_outputs(
         count = int(present[-1]) + 1 if names is None else len(names)
         if count > num_outputs or (names is not None and count != num_outputs):
             raise MismatchError(
-                f"this classifier has {num_outputs:,} classes, and it is not known which of them the {count:,} labels are",
+                f"this classifier has {num_outputs:,} classes, and it is not known which of them correspond to the {count:,} labels",
                 where=where,
-                hint="name a classifier of these labels with --extractor classifier:RUN",
+                hint="give a classifier of these labels with --extractor classifier:RUN",
             )
         return labels
     numbers = {name: number for number, name in enumerate(outputs)}
     unknown = [names[label] for label in present if names[label] not in numbers]
     if unknown:
         raise MismatchError(
-            f"this classifier does not tell {unknown[0]!r} apart{f' and {len(unknown) - 1:,} more labels' if unknown[1:] else ''}",
+            f"this classifier does not know {unknown[0]!r}{f' and {len(unknown) - 1:,} more labels' if unknown[1:] else ''}",
             where=where,
-            hint="its classes are " + ", ".join([*outputs[:6], *(["..."] if len(outputs) > 6 else [])]) + "; name another with --extractor",
+            hint="its classes are " + ", ".join([*outputs[:6], *(["..."] if len(outputs) > 6 else [])]) + "; give another with --extractor",
         )
     table = np.full(int(present[-1]) + 1, -1, np.int64)
     table[present] = [numbers[names[label]] for label in present]

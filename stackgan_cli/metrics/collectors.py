@@ -85,7 +85,7 @@ def by_size(images: Images) -> list[tuple[np.ndarray, torch.Tensor]]:
 
 
 class _Rows:
-    """An array whose rows arrive in parts, in any order. It is allocated once at full size, so that memory holds every row only once."""
+    """An array whose rows arrive in parts, in any order. It is allocated once at full size, so that each row is in memory only once."""
 
     def __init__(self) -> None:
         self._indices = np.empty(0, np.int64)

@@ -30,7 +30,7 @@ PER_CLASS, MOST_IMAGES = 30, 2000
 
 @dataclass(frozen=True)
 class Result:
-    """`value` is the score, `std` its spread (None for metrics without one), `more` holds further values that belong with it."""
+    """`value` is the score, `std` its spread (None for metrics without one), `more` contains further values that belong with it."""
 
     metric: str
     title: str
@@ -50,17 +50,17 @@ def check(metrics: Sequence[Metric], subject: ImageSet, reference: ImageSet | St
     for metric in metrics:
         if metric.reference == "required" and reference is None:
             raise UsageError(
-                f"{metric.name} compares with real images, and none are given",
+                f"{metric.name} needs real images to compare with, and none were given",
                 hint="stackgan evaluate IMAGES REAL_IMAGES, or name a prepared dataset with --cache",
             )
         if metric.pairs and subject.captions is None:
             raise UsageError(
-                f"{metric.name} needs a caption for every image, and these images have none",
+                f"{metric.name} needs a caption for every image, but these images have none",
                 hint="evaluate a model that generates images from captions",
             )
         if metric.labels and subject.labels is None:
             raise UsageError(
-                f"{metric.name} needs a label for every image, and these images have none",
+                f"{metric.name} needs a label for every image, but these images have none",
                 hint="evaluate a model that generates images from class labels, or a prepared dataset with classes",
             )
         if metric.needs_one_size and subject.side is None:
@@ -72,7 +72,7 @@ def check(metrics: Sequence[Metric], subject: ImageSet, reference: ImageSet | St
         real = len(reference) if isinstance(reference, ImageSet) else None if reference is None else reference.count
         for which, count in (("", len(subject)), ("real ", real if metric.reference == "required" else None)):
             if count is not None and count < needed:
-                words = f"{metric.name} needs at least {needed} {which}images, and there are {count}"
+                words = f"{metric.name} needs at least {needed} {which}images, but there are {count}"
                 raise DataError(words, hint="generate more with --count, if the images come from a generator")
 
 
@@ -250,7 +250,7 @@ class Evaluation:
             )
         if len(statistics.mean) != self.extractor.feature_dim:
             raise MismatchError(
-                f"these statistics have {len(statistics.mean):,} dimensions, and the extractor {self.extractor.feature_dim:,}",
+                f"these statistics have {len(statistics.mean):,} dimensions, but the extractor has {self.extractor.feature_dim:,}",
                 where=self.reference_path,
             )
 

@@ -1,7 +1,7 @@
 """What a trained network that measures or encodes has learned, measured at the end of its run on images it was not trained on.
 
 Text encoders: zero-shot classification of the held-out classes. Classifiers: accuracy on held-out images. Visual-semantic similarities: how
-well matching pairs of the test split are told from mismatched ones. Generators have no such score; they are measured by `table.py`.
+well matching pairs of the test split are distinguished from mismatched ones. Generators have no such score; `table.py` measures them.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Trained:
     cache: Cache
     device: torch.device
     labels: Labels | None = None
-    """Of a classifier."""
+    """For a classifier."""
     caption_vectors: CaptionVectors | None = None
-    """Of a network that takes text vectors."""
+    """For a network that takes text embeddings."""
 
 
 def final_score(name: str, trained: Trained) -> dict[str, Any]:

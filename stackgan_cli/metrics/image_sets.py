@@ -130,10 +130,10 @@ class FolderSet(ImageSet):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not folder.is_dir():
-            raise DataError("there is no such folder", where=folder)
+            raise DataError("no such folder", where=folder)
         self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         if not self.files:
-            raise DataError("there are no images in this folder", where=folder, hint=f"images are files of the types {', '.join(SUFFIXES)}")
+            raise DataError("there are no images in this folder", where=folder, hint=f"supported file types are {', '.join(SUFFIXES)}")
         with ThreadPoolExecutor(DECODERS) as pool:
             headers = list(pool.map(_header, self.files))
         sizes = {size for size, _ in headers}

@@ -1,7 +1,7 @@
 """A space in which images and captions can be compared, for VS similarity (HDGAN draft, section 4) and R-precision (AttnGAN's protocol).
 
 It is either a trained `vs-similarity`, or a text encoder with the image encoder it was trained with. Neither was trained on generated
-images, but the generator was trained with the text encoder's vectors, so a `vs-similarity` is the fairer choice.
+images, but the generator was trained with the text encoder's embeddings, so a `vs-similarity` is the fairer choice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stackgan_cli.runs import Weights
 
 @dataclass
 class JointSpace:
-    """`encode` maps captions to the vectors of the text encoder; `text` maps those, and `image` maps images, into the joint space."""
+    """`encode` maps captions to the embeddings of the text encoder; `text` maps those, and `image` maps images, into the joint space."""
 
     identity: dict[str, Any]
     device: torch.device
@@ -58,7 +58,7 @@ class JointSpace:
             raise MismatchError(
                 "this text encoder was trained with stored features, so it has no image encoder",
                 where=path,
-                hint="train one with `stackgan train --preset vs-similarity` and name it with --joint",
+                hint="train one with `stackgan train --preset vs-similarity` and give it with --joint",
             )
         network = char_cnn_rnn.build_networks(model)["image_encoder"]
         assert isinstance(network, SmallCNN)

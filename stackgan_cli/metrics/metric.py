@@ -64,7 +64,7 @@ class Score:
     facts: dict[str, Any] = field(default_factory=dict)
     """Parameters of the metric, added to the protocol of the result."""
     more: dict[str, Any] = field(default_factory=dict)
-    """Further values, stored beside `value`."""
+    """Further values, stored together with `value`."""
     warning: str = ""
     """Continues a sentence that begins with the metric's title."""
 

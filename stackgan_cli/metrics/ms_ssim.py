@@ -132,9 +132,9 @@ def ms_ssim_diversity(
     negative contrast are left out. Raises DataError for fewer than two images or if no pair is left, UsageError for another `compat`.
     """
     if compat not in (None, "hdgan"):
-        raise UsageError(f"unknown way of forming pairs {compat!r}", hint="hdgan, or none")
+        raise UsageError(f"unknown method of forming pairs {compat!r}", hint="use hdgan, or leave compat out")
     if len(images) < 2:
-        raise DataError(f"MS-SSIM compares at least two images with one another, and there are {len(images)}")
+        raise DataError(f"MS-SSIM needs at least two images, but there are {len(images)}")
     random = np.random.default_rng(seed)
 
     def draw(rows: np.ndarray, most: int) -> np.ndarray:

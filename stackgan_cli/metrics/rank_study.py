@@ -2,8 +2,8 @@
 
 In a `rank` study, each question shows images of one text by all models, which are to be ranked (human rank, StackGAN++ section 5.1). In a
 `real` study, it shows one generated and one real image, and the real one is to be found (SGAN's visual Turing test, here with two
-alternatives, so chance is 50 %). Respondents see numbered places only; a separate file, the key, says which model is at which place. The
-page itself is made elsewhere.
+alternatives, so chance is 50%). Respondents see numbered places only; a separate file, the key, says which model is at which place. The
+page itself is in `viz/rank_page.py`.
 
 Answers are CSV files with the columns of HEADER. A ranking is written `2>1=3`: place 2 is best, places 1 and 3 tie.
 """
@@ -26,7 +26,7 @@ from stackgan_cli.metrics.ranks import agreement, bootstrap, ranks_of, wilson
 FORMAT = "stackgan-rank-study-1"
 HEADER = ["study", "respondent", "question", "ranking"]
 REAL = "(a real image)"
-"""Stands for the real image in a key; a run cannot have this name."""
+"""Represents the real image in a key; a run cannot have this name."""
 MOST_MODELS = 9
 """Places are chosen with the keys 1 to 9."""
 
@@ -68,7 +68,7 @@ class Study:
             study = cls(**{**found, "models": tuple(found["models"])}, questions=questions)
             for question in questions:
                 if not set(question.options) <= {*study.models, REAL} or len(set(question.options)) != len(question.options):
-                    raise ValueError(f"{question.id} names models that the study does not have")
+                    raise ValueError(f"{question.id} names models that are not in the study")
             return study
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=path, hint="give the key.json beside the page with --key") from None
@@ -118,7 +118,7 @@ def plan(
 
 @dataclass(frozen=True)
 class Answer:
-    """`order` holds the places of the question in groups that tie, best group first."""
+    """`order` lists the places of the question in groups of ties, best group first."""
 
     respondent: str
     question: str
@@ -140,7 +140,7 @@ def read_answers(paths: Sequence[Path], study: Study) -> list[Answer]:
             study_id, respondent, question, ranking = (cell.strip() for cell in row)
             if study_id != study.id:
                 raise MismatchError(
-                    f"this answer belongs to study {study_id!r}, and the key to {study.id!r}", where=where, hint="give the key of its study"
+                    f"this answer belongs to study {study_id!r}, but the key to {study.id!r}", where=where, hint="give the key of its study"
                 )
             if question not in places:
                 raise DataError(f"this study has no question {question!r}", where=where)
@@ -175,7 +175,7 @@ def _order(ranking: str, count: int, *, ties: bool, where: str) -> list[list[int
     order = [[int(place) for place in group.split("=")] for group in ranking.split(">")] if good else []
     if sorted(place for group in order for place in group) != list(range(1, count + 1)) or (len(order) < count and not ties):
         example = ">".join(str(place) for place in range(count, 0, -1))
-        raise DataError(f"{ranking!r} does not rank {count} places", where=where, hint=f"for example {example}")
+        raise DataError(f"{ranking!r} does not rank {count} places", where=where, hint=f"a valid example is {example}")
     return order
 
 

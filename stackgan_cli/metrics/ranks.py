@@ -1,7 +1,7 @@
 """Statistics of human studies: mean ranks, agreement, and how often a generated image is taken for a real one.
 
 Human rank is StackGAN++'s (arXiv 1710.10916, section 5.1): people rank the models for each text, and the mean rank of a model is reported.
-The paper does not say what its +- stands for; here it is a 95 % bootstrap interval. The fooling rate is that of SGAN's visual Turing
+The paper does not say what its +- stands for; here it is a 95% bootstrap interval. The fooling rate is that of SGAN's visual Turing
 test. These are pure functions on arrays; questionnaires and files are in `rank_study.py`.
 """
 
@@ -47,10 +47,10 @@ def agreement(ranks: np.ndarray) -> Agreement:
 
 
 def bootstrap(values: np.ndarray, respondents: np.ndarray, questions: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """The 95 % percentile intervals (k, 2), low and high, of the column means of `values` (m answers, k).
+    """The 95% percentile intervals (k, 2), low and high, of the column means of `values` (m answers, k).
 
     Respondents and questions, (m,) integer labels, are resampled with replacement independently of each other, because both people and
-    texts are samples. The weight of an answer is the number of times its respondent was drawn times the number of times its question was.
+    texts are samples. The weight of an answer is how often its respondent was drawn times how often its question was drawn.
     """
     random = np.random.default_rng(seed)
     people, person = np.unique(respondents, return_inverse=True)
@@ -66,7 +66,7 @@ def bootstrap(values: np.ndarray, respondents: np.ndarray, questions: np.ndarray
 
 
 def wilson(successes: int, count: int) -> tuple[float, float]:
-    """Low and high end of Wilson's 95 % interval for a proportion."""
+    """Low and high end of Wilson's 95% interval for a proportion."""
     interval = binomtest(successes, count).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 

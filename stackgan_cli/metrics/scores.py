@@ -304,7 +304,7 @@ def _folds(n: int, count: int) -> list[slice]:
 
 def _at_least(n: int, needed: int, purpose: str, what: str = "images") -> None:
     if n < needed:
-        raise DataError(f"{purpose} needs at least {needed} {what}, and there are {n}")
+        raise DataError(f"{purpose} needs at least {needed} {what}, but there are {n}")
 
 
 def _same_dim(first: int, second: int) -> None:

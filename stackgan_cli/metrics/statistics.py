@@ -46,14 +46,14 @@ class Statistics:
             manifest = dict(json.loads(str(arrays.get("manifest", "{}"))))
             count = int(arrays["n"]) if "n" in arrays else None
         except FileNotFoundError:
-            raise DataError("there is no such file", where=path) from None
+            raise DataError("no such file", where=path) from None
         except KeyError:
-            raise DataError(f"does not hold statistics: {NEEDED}", where=path) from None
+            raise DataError(f"contains no statistics: {NEEDED}", where=path) from None
         except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"is not a readable .npz file of statistics ({error})", where=path, hint=NEEDED) from None
         features = arrays.get("features")
         if mean.ndim != 1 or covariance.shape != 2 * mean.shape or (features is not None and features.shape[1:] != mean.shape):
-            raise DataError(f"does not hold statistics: {NEEDED}", where=path)
+            raise DataError(f"contains no statistics: {NEEDED}", where=path)
         return cls(mean, covariance, count, features, manifest)
 
     def save(self, path: Path) -> None:
@@ -67,7 +67,7 @@ class Statistics:
             np.savez(file, **arrays)
 
     def require_same(self, manifest: dict[str, Any], where: object) -> None:
-        """Raises MismatchError, naming what differs, when these statistics were computed in another way than `manifest` says."""
+        """Raise MismatchError, naming the differences, when these statistics were not computed as `manifest` says."""
         different = [
             f"{key}: {self.manifest[key]} there, {manifest[key]} here"
             for key in manifest

@@ -18,7 +18,7 @@ FEW_IMAGES = 10_000
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 NEIGHBORS = 3
 CANDIDATES, FOLDS = 100, 10
-"""Of R-precision: captions per image to choose from, and folds of the images."""
+"""For R-precision: number of candidate captions per image, and number of folds of the images."""
 
 
 def fid(inputs: Inputs) -> Score:
@@ -42,7 +42,7 @@ def inception(inputs: Inputs) -> Score:
     from stackgan_cli.metrics.scores import inception_score
 
     assert inputs.logits is not None
-    order = np.random.default_rng(inputs.seed).permutation(len(inputs.logits))  # images sorted by class would make splits of few classes
+    order = np.random.default_rng(inputs.seed).permutation(len(inputs.logits))  # else splits of sorted images have few classes
     mean, std = inception_score(inputs.logits[order], inputs.splits)
     return Score(mean, std, {"splits": inputs.splits, "shuffled": True})
 
@@ -202,5 +202,5 @@ def find_metrics(names: Sequence[str]) -> list[Metric]:
         if name not in known:
             raise UsageError(f"unknown metric {name!r}{did_you_mean(name, known)}", where="--metric", hint=f"one of: {', '.join(known)}")
     if names and not wanted:
-        raise UsageError("no metric is named", where="--metric", hint=f"one of: {', '.join(known)}")
+        raise UsageError("no metric was given", where="--metric", hint=f"one of: {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(wanted)]

@@ -1,9 +1,9 @@
-"""The 70-character alphabet of char-CNN-RNN and the coding of a caption as 201 numbers (Reed et al., CVPR 2016).
+"""The 70-character alphabet of char-CNN-RNN and the encoding of a caption as 201 codes (Reed et al., CVPR 2016).
 
-A code is the 1-based place of a character in `ALPHABET`; 0 is padding, and by default also a character that is not in it: both are
-an all-zero row of the one-hot input. The hyphen is in the published alphabet twice, and the later place, 60, is the one in use;
-37 never occurs. Captions are cut at 201 characters. The published codes disagree on the rest, hence the options: the
-GAWWN demos lower-case and the GAN-INT-CLS ones do not; the PyTorch port codes an unknown character as a space.
+A code is the 1-based position of a character in `ALPHABET`; 0 is padding and, by default, any character that is not in the alphabet:
+both become an all-zero row of the one-hot input. The hyphen occurs twice in the published alphabet; its second position, 60, is used,
+and 37 never occurs. Captions are truncated to 201 characters. The published codes disagree on the rest, hence the options: the GAWWN
+demos convert to lowercase and the GAN-INT-CLS ones do not; the PyTorch port encodes an unknown character as a space.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{} "
 LENGTH = 201
-"""Characters of a caption that the encoder reads."""
+"""Number of characters of a caption that the encoder reads."""
 PADDING = 0
 
 Unknown = Literal["zero", "space"]
@@ -43,24 +43,24 @@ def encode_batch(captions: Sequence[str], *, lowercase: bool = True, unknown: Un
 
 
 def decode(codes: np.ndarray) -> str:
-    """The caption that codes (201,) stand for, up to its end; an unknown character inside it reads as a space."""
+    """The caption that codes (201,) represent, without padding; an unknown character inside it becomes a space."""
     length = int(np.flatnonzero(codes)[-1]) + 1 if codes.any() else 0
     return "".join(ALPHABET[code - 1] if code else " " for code in codes[:length])
 
 
 def coding_notes(caption: str, *, lowercase: bool = True, unknown: Unknown = "zero") -> list[str]:
-    """What the encoder will not see of `caption`, one sentence each; empty when it reads all of it."""
+    """Notes about parts of `caption` that the encoder does not see, one sentence each; empty when it sees all of it."""
     text = caption.lower() if lowercase else caption
     notes = []
     if not text.strip():
         notes.append("the caption is empty")
     if len(text) > LENGTH:
         notes.append(
-            f"the caption has {len(text)} characters and is cut after {LENGTH}: {text[LENGTH - 20 : LENGTH]!r} is the last it reads"
+            f"the caption has {len(text)} characters and is truncated to {LENGTH}: the encoder reads up to {text[LENGTH - 20 : LENGTH]!r}"
         )
     strange = list(dict.fromkeys(character for character in text[:LENGTH] if character not in _CODES))
     if strange:
         listed = " ".join(repr(character) for character in strange[:10]) + (" ..." if len(strange) > 10 else "")
-        fate = "read as spaces" if unknown == "space" else "left blank"
-        notes.append(f"characters that the encoder's alphabet does not have are {fate}: {listed}")
+        fate = "read as spaces" if unknown == "space" else "ignored"
+        notes.append(f"characters outside the encoder's alphabet are {fate}: {listed}")
     return notes

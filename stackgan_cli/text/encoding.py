@@ -1,4 +1,4 @@
-"""Captions to vectors through a text encoder: each distinct caption once, in order of length, in batches."""
+"""Captions to embeddings through a text encoder: each distinct caption once, sorted by length, in batches."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def encode_captions(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Vectors of `captions`, float32 (N, T), in their order.
+    """Embeddings of `captions`, float32 (N, T), in their order.
 
-    `network` maps codes (B, 201) uint8 on `device` to vectors (B, T). Captions whose codes are equal are encoded once. `progress` is told
-    (vectors made, vectors to make) after each batch.
+    `network` maps codes (B, 201) uint8 on `device` to embeddings (B, T). Captions with equal codes are encoded once. `progress` is called
+    with (embeddings done, embeddings in total) after each batch.
     """
     codes, places = np.unique(encode_batch(captions, lowercase=lowercase, unknown=unknown), axis=0, return_inverse=True)
-    # Captions of one length together, the longest first: the encoder skips the common padding, and memory peaks in the first batch.
+    # Captions of similar length together, the longest first: the encoder skips shared padding, and memory peaks in the first batch.
     order = np.argsort(-(np.where(codes, np.arange(1, codes.shape[1] + 1), 0).max(axis=1)), kind="stable")
     pieces = []
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Moving pictures: GIF by Pillow, MP4 by the extra `video`."""
+"""Animations: GIF with Pillow, MP4 with the optional extra `video`."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from stackgan_cli.errors import EnvironmentProblem
 from stackgan_cli.files import replacing
 
 FPS = 12
-"""Frames a second."""
+"""Frames per second."""
 LEAST_SIDE = 192
-"""Smaller pictures are enlarged by a whole factor, each pixel a square."""
+"""Smaller frames are enlarged by an integer factor, without interpolation."""
 
 
 def enlarged(frames: np.ndarray, least: int = LEAST_SIDE) -> np.ndarray:
-    """uint8 (N, S, S, 3) with each side multiplied by the smallest whole factor that makes it `least` or more."""
+    """uint8 (N, S, S, 3) with each side multiplied by the smallest integer factor that makes it at least `least`."""
     factor = -(-least // frames.shape[1])
     return frames.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def save_gif(path: Path, frames: np.ndarray) -> None:
-    """Atomically write uint8 (N, S, S, 3) as a GIF that starts again at its end. A frame has 256 colours of its own."""
+    """Atomically write uint8 (N, S, S, 3) as a GIF that loops. Each frame has its own palette of 256 colors."""
     pictures = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in enlarged(frames)]
     with replacing(path) as temporary:
         pictures[0].save(temporary, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / FPS), loop=0)
 
 
 def require_video() -> None:
-    """Raises EnvironmentProblem (exit 6) when the package that writes MP4 is not installed."""
+    """Raise EnvironmentProblem (exit 6) when the package that writes MP4 is not installed."""
     try:
         import av  # noqa: F401
     except ImportError:
@@ -40,7 +40,7 @@ def require_video() -> None:
 
 
 def save_mp4(path: Path, frames: np.ndarray) -> None:
-    """Atomically write uint8 (N, S, S, 3) as H.264, enlarged as a GIF is and to an even side. Raises as `require_video` does."""
+    """Atomically write uint8 (N, S, S, 3) as H.264, enlarged as for a GIF, and doubled if a side is odd. Raises as `require_video`."""
     require_video()
     import av
 

@@ -1,7 +1,7 @@
-"""Curves for a page: inline SVG that is there without a script, and with one a readout under the pointer and a logarithmic scale.
+"""Curves for a page: inline SVG that works without a script; a script adds a readout under the pointer and a logarithmic scale.
 
-The SVG holds only lines and is stretched to the width of the page; every text is HTML beside it, so that letters keep their size on
-a telephone. Which scale is shown and what the pointer reads is the work of `assets/charts.js`, on the same numbers.
+The SVG contains only lines and is stretched to the width of the page; all text is HTML beside it, so that letters keep their size on
+a phone. `assets/charts.js` switches between the scales and shows the values under the pointer, using the same numbers.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from stackgan_cli.viz.pages import embedded_json, escape
 
 MOST_POINTS = 400
-"""Points of a curve; longer ones are averaged."""
+"""Maximum number of points of a curve; longer ones are averaged."""
 COLOURS = 8
-"""There are colours --c0 to --c7; further lines are dashed."""
+"""The style sheet has colors --c0 to --c7; further lines are dashed."""
 LOG_RATIO = 5
-"""A logarithmic scale is offered where the largest value is so many times the smallest."""
+"""A logarithmic scale is offered if the largest value is at least this many times the smallest."""
 SIDE = 1000
-"""Units of the stretched SVG, across and down."""
+"""Width and height of the stretched SVG in its own units."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Series:
     ys: tuple[float, ...]
 
     def finite(self) -> Series:
-        """Without the points that are not numbers."""
+        """The curve without points that are not finite."""
         kept = [(x, y) for x, y in zip(self.xs, self.ys, strict=True) if math.isfinite(x) and math.isfinite(y)]
         return Series(self.name, tuple(x for x, _ in kept), tuple(y for _, y in kept))
 
     def thinned(self, most: int = MOST_POINTS) -> Series:
-        """At most `most` points, each the mean of as many neighbours; the last is at the last x."""
+        """At most `most` points, each the mean of equally many consecutive points; the last one is at the last x."""
         size = -(-len(self.xs) // most)
         if size <= 1:
             return self
@@ -47,7 +47,7 @@ class Series:
 
 
 def number(value: float) -> str:
-    """A number for people: four digits, thousands apart."""
+    """A number as text: four significant digits, with thousands separators."""
     if value == 0 or 1e-4 <= abs(value) < 1e9:
         text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
         return text.replace("-", "−")
@@ -55,7 +55,7 @@ def number(value: float) -> str:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers inside low..high, about `count` of them, a step of 1, 2 or 5 times a power of ten apart."""
+    """Round numbers inside low..high, about `count` of them, spaced by 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     rough = (high - low) / count
@@ -66,7 +66,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten inside low..high; the powers alone where there are many."""
+    """1, 2 and 5 times powers of ten inside low..high; only the powers if there are many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if len(powers) <= 4 else (1,)
     found = [float(f"{factor}e{power}") for power in powers for factor in factors]
@@ -74,7 +74,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def line_chart(name: str, title: str, series: Sequence[Series], *, x_label: str = "step") -> str:
-    """A figure with one line a series. `name` is its id in the page. An empty string when no series has a point."""
+    """A figure with one line per series. `name` is its id in the page. An empty string when no series has a point."""
     whole = [one.finite() for one in series]
     lines = [one.thinned() for one in whole if one.xs]
     if not lines:
@@ -117,14 +117,14 @@ def _percent(value: float, low: float, high: float) -> str:
 
 
 def _below(tick: float, low: float, high: float) -> str:
-    """A number under the horizontal axis; at its ends it is not centred, so that it stays inside the page."""
+    """A number under the horizontal axis; at both ends it is not centered, so that it stays inside the page."""
     share = _share(tick, low, high)
     edge = ' class="first"' if share < 0.04 else ' class="last"' if share > 0.94 else ""
     return f'<span{edge} style="left:{_percent(tick, low, high)}">{number(tick)}</span>'
 
 
 def _scale(kind: str, lines: Sequence[Series], x_low: float, x_high: float, low: float, high: float) -> str:
-    """The drawing on one scale: grid, numbers of the vertical axis, lines."""
+    """The plot on one scale: grid, labels of the vertical axis, lines."""
     if kind == "log":
         marks, move = log_ticks(low, high), math.log10
     else:

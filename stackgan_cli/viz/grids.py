@@ -1,4 +1,4 @@
-"""Pictures for people: grids of images with their captions, and PNG files that are either whole or not there."""
+"""Grids of images with their captions, and PNG files written atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAPER, INK = (255, 255, 255), (20, 20, 20)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """uint8 as it is; floats in [-1, 1] (clipped) scaled to 0..255. Any shape."""
+    """uint8 unchanged; floats in [-1, 1] (clipped) scaled to 0..255. Any shape."""
     if images.dtype == np.uint8:
         return images
     return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
@@ -33,7 +33,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def wrap(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """`text` in lines no wider than `width` pixels; a single word that is wider is cut into pieces."""
+    """`text` in lines no wider than `width` pixels; a single word that is wider is split."""
     lines, line = [], ""
     for word in text.split():
         longer = f"{line} {word}" if line else word
@@ -51,15 +51,15 @@ def wrap(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.Image
 
 
 def grid(images: np.ndarray, columns: int, captions: Sequence[str] | None = None, *, font_size: int = 12) -> np.ndarray:
-    """uint8 (height, width, 3): `images` (N, S, S, 3) in rows of `columns`, with a caption above each row when given.
+    """uint8 (height, width, 3): `images` (N, S, S, 3) in rows of `columns`, with a caption above each row, if given.
 
-    The last row may be short. Images are uint8, or floats in [-1, 1].
+    The last row may be incomplete. Images are uint8, or floats in [-1, 1].
     """
     images = to_uint8(images)
     count, height, width = images.shape[:3]
     rows = -(-count // columns)
     if captions is not None and len(captions) != rows:
-        raise ValueError(f"{rows} rows of images need as many captions, not {len(captions)}")
+        raise ValueError(f"{rows} rows of images need {rows} captions, not {len(captions)}")
     font = _font(font_size)
     line_height = round(font_size * 1.3)
     page_width = columns * (width + GAP) - GAP

@@ -1,4 +1,4 @@
-"""The page of t-SNE maps: a picture a map, and under the pointer the tile large with its caption. One file without a network."""
+"""The page of t-SNE maps: one image per map; the tile under the pointer is enlarged, with its caption. One self-contained file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from stackgan_cli.viz.assets import asset
 from stackgan_cli.viz.pages import embedded_json, escape, image_uri, page
 
 QUALITY = 85
-"""Of the JPEG that holds all tiles of a map."""
+"""Quality of the JPEG that contains all tiles of a map."""
 LARGE = 224
-"""Pixels of the tile under the pointer."""
+"""Side of the enlarged tile in pixels."""
 
 
 @dataclass(frozen=True)
 class MapPanel:
-    """One map: uint8 `picture` (rows * S, columns * S, 3) of tiles of side S, and what is said of each tile, None of an empty place."""
+    """One map: uint8 `picture` (rows * S, columns * S, 3) of tiles of side S, and a text for each tile, None for an empty place."""
 
     title: str
     note: str
@@ -27,7 +27,7 @@ class MapPanel:
 
 
 def map_page(title: str, facts: Sequence[tuple[str, str]], panels: Sequence[MapPanel]) -> str:
-    """The document: the panels beside one another, and `facts` as a table below."""
+    """The document: the panels side by side, and `facts` as a table below."""
     figures, data = [], []
     for number, panel in enumerate(panels):
         rows, columns = len(panel.texts), len(panel.texts[0])
@@ -40,7 +40,7 @@ def map_page(title: str, facts: Sequence[tuple[str, str]], panels: Sequence[MapP
         )
     rows_of_facts = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts)
     body = f"""<h1>{escape(title)}</h1>
-<p class="soft">Move the pointer over a map: the image under it is shown large, with its caption.</p>
+<p class="soft">Move the pointer over a map to enlarge the image under it and read its caption.</p>
 <div class="maps">{"".join(figures)}</div>
 <h2>How it was made</h2>
 <table>{rows_of_facts}</table>

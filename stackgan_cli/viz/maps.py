@@ -1,8 +1,8 @@
-"""Maps of many images by t-SNE: positions, places on a grid, images that repeat (StackGAN++ section 6.1, Fig. 5).
+"""Maps of many images by t-SNE: positions, places on a grid, repeated images (StackGAN++ section 6.1, Fig. 5).
 
-The paper embeds 2048 features of each image of a set and shows a 50 x 50 grid, each image at its nearest place. Here features go
-through PCA first; of the images nearest to one place that closest to its centre is shown (`nearest`), or every place gets an image of
-its own by an optimal assignment (`assign`). What features are is the caller's affair.
+The paper embeds 2048 features of each image of a set and shows a 50 x 50 grid, each image at its nearest place. Here features are reduced
+by PCA first. Each place shows the closest of the images nearest to it (`nearest`), or every place gets its own image by an optimal
+assignment (`assign`). The caller chooses the features.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import torch.nn.functional as F
 REPEAT_SIDE = 16
 REPEAT_RMS = 5.0
 """Two images are repeats when, averaged to 16 x 16 px, they differ by less than 5 of 255 levels (root mean square over pixels and
-channels). The most similar two of 3,000 drawn birds differ by 8.6, of 1,258 photographs of CUB-200-2011 by 11."""
+channels)."""
 MOST_ASSIGNED = 5000
-"""Images that an assignment chooses from; its time grows with their number and that of the places."""
+"""Maximum number of images that an assignment chooses from; its time grows with their number and that of the places."""
 PAPER_GRID = 50
 OUTLINE = 3
 
 
 def reduced(images: np.ndarray, side: int) -> np.ndarray:
-    """uint8 (N, S, S, 3) -> uint8 (N, side, side, 3) by area averaging; unchanged when they are no larger."""
+    """uint8 (N, S, S, 3) -> uint8 (N, side, side, 3) by area averaging; unchanged if they are not larger."""
     if images.shape[1] <= side:
         return images
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
@@ -34,7 +34,7 @@ def reduced(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def pixel_features(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, S, S, 3) -> float32 (N, 768): the pixels at 16 x 16 px. What needs no network, and what repeats are found by."""
+    """uint8 (N, S, S, 3) -> float32 (N, 768): the pixels at 16 x 16 px. These features need no network, and repeats are found by them."""
     return reduced(images, REPEAT_SIDE).reshape(len(images), -1).astype(np.float32)
 
 
@@ -42,7 +42,7 @@ def pixel_features(images: np.ndarray) -> np.ndarray:
 
 
 def principal_components(features: np.ndarray, count: int) -> np.ndarray:
-    """(N, D) -> float64 (N, min(count, N, D)): coordinates along the directions of most variance, the largest first."""
+    """(N, D) -> float64 (N, min(count, N, D)): coordinates along the directions of largest variance, in descending order."""
     from scipy.linalg import eigh
 
     mean = features.mean(0, dtype=np.float64)
@@ -54,10 +54,10 @@ def principal_components(features: np.ndarray, count: int) -> np.ndarray:
 
 
 def embed(features: np.ndarray, *, components: int = 50, perplexity: float = 30.0, seed: int = 0) -> tuple[np.ndarray, float]:
-    """Positions (N, 2) in the unit square, and t-SNE's divergence. `components` 0 leaves PCA out; N >= 4.
+    """Positions (N, 2) in the unit square, and t-SNE's divergence. `components` 0 skips PCA; N >= 4.
 
-    The perplexity is lowered to (N - 1) / 3 for small sets. t-SNE starts from the first two components, or where features do not vary
-    from noise.
+    The perplexity is lowered to (N - 1) / 3 for small sets. t-SNE starts from the first two components, or from noise if the features do
+    not vary.
     """
     from sklearn.manifold import TSNE
 
@@ -76,12 +76,12 @@ def embed(features: np.ndarray, *, components: int = 50, perplexity: float = 30.
 
 
 def default_grid(count: int) -> int:
-    """Places a side: the paper's 50, or fewer so that there are 1.2 images for a place."""
+    """Number of places per side: the paper's 50, or fewer so that there are 1.2 images per place."""
     return max(1, min(PAPER_GRID, int((count / 1.2) ** 0.5)))
 
 
 def snap_nearest(positions: np.ndarray, grid: int) -> np.ndarray:
-    """(grid, grid) int64: which image is shown where, -1 nowhere. Each image belongs to its nearest place; the closest is shown."""
+    """(grid, grid) int64: the image at each place, -1 if empty. Each image belongs to its nearest place; the closest one is shown."""
     scaled = positions * (grid - 1)
     places = np.rint(scaled).astype(np.int64)
     distance = ((scaled - places) ** 2).sum(1)
@@ -93,9 +93,9 @@ def snap_nearest(positions: np.ndarray, grid: int) -> np.ndarray:
 
 
 def snap_assign(positions: np.ndarray, grid: int) -> np.ndarray:
-    """(grid, grid) int64: every place has an image of its own, the sum of squared distances least; N >= grid**2.
+    """(grid, grid) int64: every place has its own image, with the least sum of squared distances; N >= grid**2.
 
-    Of more than 5,000 images, so many are chosen evenly along rows of the map.
+    From more than 5,000 images, 5,000 are chosen evenly along the rows of the map.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -110,7 +110,7 @@ def snap_assign(positions: np.ndarray, grid: int) -> np.ndarray:
 
 
 def _spread(positions: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` row numbers, as dense in every part of the map as all of them."""
+    """At most `most` row numbers, spread over the map in proportion to its density."""
     if len(positions) <= most:
         return np.arange(len(positions))
     bands = (positions[:, 1] * 49.999).astype(np.int64)
@@ -123,7 +123,7 @@ def _spread(positions: np.ndarray, most: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Repeats:
-    """`groups` (N,) int64: the number of the group of images that an image repeats, the largest group 0; -1 when it has none."""
+    """`groups` (N,) int64: the group of repeated images that each image belongs to, the largest group being 0; -1 if none."""
 
     groups: np.ndarray
 
@@ -137,14 +137,14 @@ class Repeats:
 
     @property
     def sizes(self) -> list[int]:
-        """Images of each group, descending."""
+        """Number of images in each group, descending."""
         return np.bincount(self.groups[self.groups >= 0]).tolist()
 
 
 def find_repeats(pixels: np.ndarray, rms: float = REPEAT_RMS) -> Repeats:
-    """Groups of images that repeat one another, directly or through others. `pixels` (N, D) as from `pixel_features`.
+    """Groups of images that repeat one another, directly or transitively. `pixels` (N, D) as from `pixel_features`.
 
-    All pairs are compared, a block of rows at a time.
+    All pairs are compared, one block of rows at a time.
     """
     points = torch.from_numpy(pixels).float()
     points = points - points.mean(0)
@@ -165,17 +165,17 @@ def find_repeats(pixels: np.ndarray, rms: float = REPEAT_RMS) -> Repeats:
     return Repeats(np.where(counts[groups] > 1, rank[groups], -1))
 
 
-# -- the picture ------------------------------------------------------------------------------------------------------------
+# -- the image --------------------------------------------------------------------------------------------------------------
 
 
 def group_colour(group: int) -> tuple[int, int, int]:
-    """A colour of its own for each group."""
+    """A distinct color for each group."""
     red, green, blue = colorsys.hsv_to_rgb(group * 0.61803 % 1, 1.0, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_map(tiles: np.ndarray, cells: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """uint8 (rows * S, columns * S, 3): `tiles` (N, S, S, 3) where `cells` says, repeats outlined in the colour of their group."""
+    """uint8 (rows * S, columns * S, 3): `tiles` (N, S, S, 3) at the places in `cells`, repeats outlined in the color of their group."""
     side = tiles.shape[1]
     rows, columns = cells.shape
     page = np.full((rows * side, columns * side, 3), 255, np.uint8)

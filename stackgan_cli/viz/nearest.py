@@ -1,7 +1,6 @@
-"""The nearest of many images to a few, found in one pass, and the sheet that shows them (StackGAN++ Fig. 12).
+"""The nearest neighbors of a few images among many, found in one pass, and the sheet that shows them (StackGAN++ Fig. 12).
 
-If a generated image were a training image learned by heart, the two would stand side by side there. What features are, and where they
-come from, is the caller's affair.
+If a generated image were a memorized training image, the two would be side by side there. The caller chooses the features.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from torch import Tensor
 from stackgan_cli.viz.grids import GAP, PAPER
 
 WIDE_GAP = 10
-"""Pixels between an image and its neighbours."""
+"""Pixels between an image and its neighbors."""
 
 
 class Nearest:
-    """The `count` nearest, by Euclidean distance, of everything that is added to each of the queries (Q, D).
+    """The `count` nearest neighbors, by Euclidean distance, of each query (Q, D) among all features added.
 
-    Only those are kept: memory does not depend on how much is added.
+    Only those are kept: memory does not depend on how many features are added.
     """
 
     def __init__(self, queries: np.ndarray, count: int) -> None:
@@ -30,9 +29,9 @@ class Nearest:
         self.seen = 0
 
     def add(self, features: np.ndarray) -> None:
-        """The next (B, D) features; they are numbered on from those added before."""
+        """Add the next (B, D) features; their numbers continue from those added before."""
         block = torch.from_numpy(np.array(features, np.float32))
-        # By differences: the shorter way by products leaves an image at some distance from itself.
+        # Computed from differences: the faster expansion into products leaves an image at some distance from itself.
         distances = torch.cdist(self._queries, block, compute_mode="donot_use_mm_for_euclid_dist")
         numbers = torch.arange(self.seen, self.seen + len(block)).expand(len(distances), -1)
         distances, numbers = torch.cat([self._distances, distances], 1), torch.cat([self._indices, numbers], 1)
@@ -47,12 +46,12 @@ class Nearest:
 
     @property
     def indices(self) -> np.ndarray:
-        """(Q, count) int64: numbers in the order of adding; of equal distances the earlier first."""
+        """(Q, count) int64: numbers in the order of addition; for equal distances, the earlier one first."""
         return self._indices.numpy()
 
 
 def neighbour_sheet(images: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """uint8 page of rows: an image of `images` (Q, S, S, 3), a gap, and its `neighbours` (Q, K, S, S, 3)."""
+    """uint8 page of rows: an image of `images` (Q, S, S, 3), a gap, and its neighbors, `neighbours` (Q, K, S, S, 3)."""
     rows, count, side = neighbours.shape[:3]
     width = side + WIDE_GAP + count * side + (count - 1) * GAP
     page = np.full((rows * (side + GAP) - GAP, width, 3), PAPER, np.uint8)

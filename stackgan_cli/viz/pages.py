@@ -1,7 +1,6 @@
-"""Self-contained HTML pages: pictures inside the file, every text escaped, nothing fetched from anywhere.
+"""Self-contained HTML pages: images are embedded, all text is escaped, and nothing is loaded from elsewhere.
 
-A page may be opened from a disk without a network and carries a content security policy that says so. This file knows no page in
-particular.
+A page can be opened from disk without a network; its content security policy enforces that. This file is about pages in general.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ def escape(value: object) -> str:
 
 
 def bytes_uri(data: bytes, media: str) -> str:
-    """A `data:` address of bytes of a media type such as image/png."""
+    """A `data:` URI of bytes of a media type such as image/png."""
     return f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def image_uri(image: np.ndarray, kind: Literal["png", "jpeg"] = "png", *, quality: int = 85) -> str:
-    """A `data:` address of a uint8 picture (H, W, 3)."""
+    """A `data:` URI of a uint8 image (H, W, 3)."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format=kind, **({"quality": quality} if kind == "jpeg" else {}))
     return bytes_uri(buffer.getvalue(), f"image/{kind}")
 
 
 def file_uri(path: Path) -> str:
-    """A `data:` address of a PNG, GIF or JPEG file as it is."""
+    """A `data:` URI of a PNG, GIF or JPEG file, unchanged."""
     media = {".png": "png", ".gif": "gif", ".jpg": "jpeg", ".jpeg": "jpeg"}[path.suffix.lower()]
     return bytes_uri(path.read_bytes(), f"image/{media}")
 
@@ -60,7 +59,7 @@ def embedded_json(value: Any, name: str) -> str:
 
 
 def page(title: str, body: str, *, style: str = "", script: str = "") -> str:
-    """A whole document. `title` is escaped here; `body`, `style` and `script` are markup, whose texts have been escaped."""
+    """A whole document. `title` is escaped here; `body`, `style` and `script` are markup, in which text is already escaped."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

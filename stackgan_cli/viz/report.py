@@ -1,6 +1,6 @@
-"""The report of a run: one self-contained HTML file with its configuration, curves, samples, figures and pictures.
+"""The report of a run: one self-contained HTML file with its configuration, curves, samples, metrics and images.
 
-Built from plain data; what is in a run's folder is gathered elsewhere. Equal data give equal pages.
+Built from plain data; the contents of the run folder are gathered elsewhere. Equal data give equal pages.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from stackgan_cli.viz.charts import Series, line_chart, number
 from stackgan_cli.viz.pages import bytes_uri, embedded_json, escape, file_uri, page
 
 AS_IT_IS = 200_000
-"""Bytes up to which a picture is embedded without a change; larger ones become JPEG."""
+"""Largest size in bytes of an image that is embedded unchanged; larger ones become JPEG."""
 LONGEST_GIF = 6_000_000
-"""Bytes up to which an animation is embedded."""
+"""Largest size in bytes of an animation that is embedded."""
 APART = ("weights", "step")
-"""Keys of a protocol that differ between weights of one run; figures that differ in nothing else are one curve."""
+"""Keys of a protocol that differ between weights of one run; results that differ only in these form one curve."""
 
 
 def picture_uri(path: Path, longest: int = 1600) -> str:
-    """A `data:` address of a picture file, at most `longest` px in its longer side. Raises DataError for one that cannot be read."""
+    """A `data:` URI of an image file, at most `longest` px on its longer side. Raises DataError when it cannot be read."""
     try:
         with Image.open(path) as picture:
             if max(picture.size) <= longest and path.stat().st_size <= AS_IT_IS:
@@ -36,7 +36,7 @@ def picture_uri(path: Path, longest: int = 1600) -> str:
                 return file_uri(path)
             small = picture.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot be read as a picture ({error})", where=path) from None
+        raise DataError(f"cannot be read as an image ({error})", where=path) from None
     small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=88, subsampling=0)
@@ -44,7 +44,7 @@ def picture_uri(path: Path, longest: int = 1600) -> str:
 
 
 def gif_uri(path: Path) -> str:
-    """A `data:` address of an animation. Raises DataError when it is too large for a page."""
+    """A `data:` URI of an animation. Raises DataError when it is too large for a page."""
     if path.stat().st_size > LONGEST_GIF:
         raise DataError(f"is too large for the page ({path.stat().st_size / 1e6:.0f} MB)", where=path)
     return file_uri(path)
@@ -52,7 +52,7 @@ def gif_uri(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """`moving`: an animation, which is shown when it is asked for."""
+    """`moving`: an animation, which is shown on request."""
 
     title: str
     uri: str
@@ -61,8 +61,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """A section of pictures, with the command that makes them when there are none. `about` says how they were made; `beside`: two
-    pictures stand side by side, to be compared."""
+    """A section of images, with the command that makes them if there are none. `about` says how they were made; `beside` places two
+    images side by side for comparison."""
 
     title: str
     what: str
@@ -74,7 +74,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows. `log` and `metrics` are the lines of the run's files; `frames` are (step, data URI), ascending."""
+    """Everything that the page shows. `log` and `metrics` are the lines of the run's files; `frames` are (step, data URI), ascending."""
 
     name: str
     summary: str
@@ -82,19 +82,19 @@ class Report:
     facts: Mapping[str, str]
     preset: str
     changed: Sequence[str] | None
-    """`key: the preset's value -> the run's`; None when the preset is not at hand."""
+    """`key: the preset's value -> the run's`; None when the preset is not available."""
     config: str
     environment: Mapping[str, Any]
     log: Sequence[Mapping[str, Any]]
     metrics: Sequence[Mapping[str, Any]]
     metrics_command: str
     frames: Sequence[tuple[int, str]] | None
-    """None for a run that draws nothing."""
+    """None for a run that generates no images."""
     galleries: Sequence[Gallery]
 
 
 def render_report(report: Report) -> str:
-    """The whole document; the date stands in a line of its own."""
+    """The whole document; the date is on a separate line."""
     sections = [
         ("Configuration", _configuration(report)),
         ("Training", _training(report.log)),
@@ -112,7 +112,7 @@ def render_report(report: Report) -> str:
 <h1>{escape(report.name)}</h1>
 <p>{escape(report.summary)}</p>
 {_definitions(report.facts, "facts")}
-<p class="soft date">Written on {escape(report.date)}</p>
+<p class="soft date">Created on {escape(report.date)}</p>
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 </header>
 <main>
@@ -128,7 +128,7 @@ def _definitions(facts: Mapping[str, Any], kind: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value of a JSON document for people."""
+    """A JSON value as readable text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
@@ -150,13 +150,13 @@ def _details(summary: str, body: str) -> str:
 
 def _configuration(report: Report) -> str:
     if report.changed is None:
-        changes = f"<p>From {escape(report.preset)}, which is not one of the presets: there is nothing to compare it with.</p>"
+        changes = f"<p>From {escape(report.preset)}, which is not a preset, so there is nothing to compare it with.</p>"
     elif report.changed:
         items = "".join(f"<li><code>{escape(line)}</code></li>" for line in report.changed)
-        changes = f'<p>Changed from the preset {escape(report.preset)}:</p>\n<ul class="changes">{items}</ul>'
+        changes = f'<p>Changes from the preset {escape(report.preset)}:</p>\n<ul class="changes">{items}</ul>'
     else:
         changes = f"<p>The preset {escape(report.preset)}, unchanged.</p>"
-    whole = _details("Every key", f'<pre tabindex="0">{escape(report.config)}</pre>')
+    whole = _details("All keys", f'<pre tabindex="0">{escape(report.config)}</pre>')
     return "\n".join([changes, whole, _details("Machine and versions", _definitions(report.environment, "rows"))])
 
 
@@ -186,7 +186,7 @@ def _training(log: Sequence[Mapping[str, Any]]) -> str:
 
 def _samples(frames: Sequence[tuple[int, str]]) -> str:
     if not frames:
-        return "<p>No samples have been drawn yet.</p>"
+        return "<p>No samples have been generated yet.</p>"
     step, last = frames[-1]
     picture = f'<img id="film-picture" src="{escape(last)}" alt="samples at step {step:,}">'
     if len(frames) == 1:
@@ -201,12 +201,12 @@ def _samples(frames: Sequence[tuple[int, str]]) -> str:
 
 @dataclass
 class Measured:
-    """A metric by one protocol, at one or several steps of the run."""
+    """A metric under one protocol, at one or several steps of the run."""
 
     metric: str
     protocol: Mapping[str, Any]
     lines: dict[int, Mapping[str, Any]]
-    """By step; without a step, 0. Of several at one step the last."""
+    """By step (0 if a line has none); the last one if a step has several."""
 
     @property
     def newest(self) -> Mapping[str, Any]:
@@ -214,18 +214,18 @@ class Measured:
 
     @property
     def title(self) -> str:
-        """What the figure is called by who measured it; the metric's name where nobody says."""
+        """The title recorded with the result; the name of the metric if there is none."""
         return str(self.newest.get("title") or self.metric)
 
     @property
     def way(self) -> str:
-        """In short how it was measured: a figure on the features of one network is no figure on those of another."""
+        """How it was measured, in short: values on the features of different networks are not comparable."""
         words = [self.protocol.get(key) for key in ("name", "extractor")]
         return ", ".join(str(word) for word in words if word)
 
 
 def measured(lines: Sequence[Mapping[str, Any]]) -> list[Measured]:
-    """The lines of `metrics.jsonl` by metric and protocol, in the order in which they came first (others are left out)."""
+    """The lines of `metrics.jsonl` by metric and protocol, in order of first appearance (other lines are left out)."""
     found: dict[str, Measured] = {}
     for line in lines:
         metric, protocol, step = line.get("metric"), line.get("protocol"), line.get("step")
@@ -249,7 +249,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _figure(line: Mapping[str, Any]) -> str:
-    """The value of a line with its spread, and whatever else was measured with it."""
+    """The value of a line with its spread and any further values."""
     numbers = {key: number(value) for key, value in line.items() if _is_number(value)}
     spread = f" ± {numbers['std']}" if "std" in numbers else ""
     words = [numbers["value"] + spread] if "value" in numbers else []
@@ -260,7 +260,7 @@ def _figure(line: Mapping[str, Any]) -> str:
 def _metrics(lines: Sequence[Mapping[str, Any]], command: str) -> str:
     groups = measured(lines)
     if not groups:
-        return _absent("Nothing has been measured yet.", command)
+        return _absent("No metrics have been computed yet.", command)
     rows = []
     for group in groups:
         newest = group.newest
@@ -289,7 +289,7 @@ def _absent(text: str, command: str) -> str:
 
 def _gallery(gallery: Gallery) -> str:
     if not gallery.pictures:
-        return _absent(f"{gallery.what} None have been made yet; this makes them:", gallery.command)
+        return _absent(f"{gallery.what} None have been made yet. To make them, run:", gallery.command)
     figures = []
     for picture in gallery.pictures:
         image = f'<img src="{escape(picture.uri)}" alt="{escape(picture.title)}" decoding="async">'

@@ -1,4 +1,4 @@
-"""Training curves for TensorBoard, an extra: the JSONL log holds the same numbers."""
+"""Training curves for TensorBoard, an optional extra: the JSONL log has the same numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stackgan_cli.errors import EnvironmentProblem
 
 
 class Board:
-    """Event files in `folder`. Steps from `step` on that an interrupted training left there are purged."""
+    """Event files in `folder`. Steps from `step` on, left by an interrupted run, are removed."""
 
     def __init__(self, folder: Path, step: int = 0) -> None:
         try:

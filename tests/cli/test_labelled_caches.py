@@ -63,7 +63,7 @@ def test_an_encoder_of_centred_images_knows_their_mean(bare: Shell) -> None:
         (lambda folder: ["svhn", "--source", str(folder)], 4, "no SVHN in this folder"),
         (lambda folder: ["cifar10", "--source", str(folder / "nowhere")], 4, "no such folder"),
         (lambda folder: ["digits", "--source", str(folder)], 2, "these digits come with scikit-learn"),
-        (lambda folder: ["digits", "--count", "5"], 2, "only the demo set"),
+        (lambda folder: ["digits", "--count", "5"], 2, "demo dataset only"),
         (lambda folder: ["mnits"], 2, "did you mean 'mnist'"),
     ],
 )

@@ -57,7 +57,7 @@ def test_everything_is_on_the_page(shell: Shell, run: Run) -> None:  # noqa: F81
     for text in ("model.z_dim: 16 -&gt; 8", "12,000 of 12,000", "Parts of d16", "&lt;b&gt;net&lt;/b&gt;", "groups 12", "top1 0.25"):
         assert text in html, text
     assert "<script>alert" not in html and "http" not in html.replace("http-equiv", "") and "<b>net" not in html
-    assert "1.5 ± 0.5, top1 0.25" in html and html.index("Changed from the preset") < html.index("Every key")
+    assert "1.5 ± 0.5, top1 0.25" in html and html.index("Changes from the preset") < html.index("All keys")
     assert html.count('class="chart"') == 4
     assert "stackgan tsne" not in html and "1234.5" not in html
 
@@ -87,7 +87,7 @@ def test_what_is_not_there_is_named_with_its_command(shell: Shell) -> None:  # n
     own = load_config("tiny-stage1").model_copy(update={"name": "my-own"})
     Run.open_or_create(shell.workspace.runs / "own", own)
     shell.ok("report", "own")
-    assert "not one of the presets" in (shell.workspace.runs / "own" / "report.html").read_text(encoding="utf-8")
+    assert "which is not a preset" in (shell.workspace.runs / "own" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_text_encoder_draws_nothing(shell: Shell) -> None:  # noqa: F811

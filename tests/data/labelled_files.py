@@ -1,4 +1,4 @@
-"""Small copies of MNIST, SVHN and CIFAR-10 in the formats of their authors, with random pixels."""
+"""Small copies of MNIST, SVHN and CIFAR-10 in their authors' formats, with random pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def random_splits(shape: tuple[int, ...], counts: tuple[int, int] = (30, 20)) ->
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """The format of MNIST: two zeros, 8 for bytes, the number of dimensions, their lengths, the bytes."""
+    """Write MNIST's format: two zeros, 8 for bytes, the number of dimensions, their lengths, the bytes."""
     content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
@@ -49,7 +49,7 @@ def md5(path: Path) -> str:
 
 
 def make_svhn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Split]:
-    """Published with the images last, and with 10 for the digit 0. Their MD5 becomes the published one."""
+    """The published layout has the image index last and label 10 for the digit 0. The MD5 of these files becomes the published one."""
     folder.mkdir(parents=True, exist_ok=True)
     splits = random_splits((32, 32, 3))
     listed = dict(SVHN.split_list)
@@ -62,7 +62,7 @@ def make_svhn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Split]
 
 
 def make_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Split]:
-    """Pickles of rows: all of red, then green, then blue. Their MD5 becomes the published one."""
+    """Pickles of rows: all red values, then green, then blue. The MD5 of these files becomes the published one."""
     folder.mkdir(parents=True, exist_ok=True)
     splits = random_splits((32, 32, 3))
     lists: dict[str, list[list[str]]] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# CUB's number and spelling, and the spelling of the captions; 9 and 14 are held-out classes
+# CUB's number and name, and the name of the caption folder; 9 and 14 are held-out classes
 CLASSES = {
     2: ("002.Laysan_Albatross", "002.Laysan_Albatross"),
     9: ("009.Brewer_Blackbird", "009.Brewers_Blackbird"),
@@ -18,7 +18,7 @@ MODES = ("RGB", "L", "CMYK")
 
 
 def make_cub(folder: Path, per_class: int = 4, seed: int = 0, captions: str = "cvpr2016_cub/text_c10") -> Path:
-    """Write `per_class` images for each of CLASSES into `folder`, and return it. Modes are RGB, grey and CMYK in turn."""
+    """Write `per_class` images for each of CLASSES into `folder`, and return it. Modes alternate between RGB, gray and CMYK."""
     random = np.random.default_rng(seed)
     root = folder / "CUB_200_2011"
     (root / "parts").mkdir(parents=True)

@@ -12,7 +12,7 @@ from stackgan_cli.errors import DataError, MismatchError
 
 
 class Colour:
-    """A picklable image of one colour; a class, so that any process can make it."""
+    """A picklable image of one color; a class, so that any process can make it."""
 
     def __init__(self, value: int, width: int = 30, height: int = 20) -> None:
         self.value, self.width, self.height = value, width, height
@@ -92,7 +92,7 @@ def test_a_file_that_is_cut_off(path, keep):
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.truncate(int(size * keep) if isinstance(keep, float) else keep)
-    with pytest.raises(DataError, match=r"cut off|not an HDF5 file") as caught:
+    with pytest.raises(DataError, match=r"truncated|not an HDF5 file") as caught:
         Cache.open(path)
     assert caught.value.hint and str(path) in caught.value.where
 
@@ -119,7 +119,7 @@ def test_other_files(tmp_path, path):
     foreign = tmp_path / "foreign.h5"
     with h5py.File(foreign, "w") as file:
         file["x"] = 1
-    with pytest.raises(DataError, match="not of the kind"):
+    with pytest.raises(DataError, match="not a 'stackgan"):
         Cache.open(foreign)
 
 
@@ -127,7 +127,7 @@ def test_other_files(tmp_path, path):
     ("change", "message"),
     [
         (lambda file: file.attrs.__setitem__("version", 99), "version 99"),
-        (lambda file: file.attrs.__setitem__("complete", False), "not finished"),
+        (lambda file: file.attrs.__setitem__("complete", False), "incomplete"),
         (lambda file: file.__delitem__("split"), "missing"),
         (lambda file: file.attrs.__delitem__("identity"), "missing|identity"),
         (lambda file: (file.__delitem__("split"), file.create_dataset("split", data=np.zeros(3, np.uint8))), "split of the wrong length"),
@@ -159,9 +159,9 @@ def test_text_vectors(path):
     assert np.array_equal(opened.vectors, vectors) and opened.encoder == {"name": "e"} and opened.encoder_hash == "0123456789abcdef"
     assert isinstance(opened.vectors, np.memmap)
     assert not list(path.parent.glob(".*"))
-    with pytest.raises(DataError, match="not of the kind"):
+    with pytest.raises(DataError, match="not a 'stackgan"):
         CaptionVectors.open(path, cache)
-    with pytest.raises(DataError, match="not of the kind"):
+    with pytest.raises(DataError, match="not a 'stackgan"):
         Cache.open(written)
     with pytest.raises(ValueError, match="expected 12"):
         CaptionVectors.write(cache, vectors[:3], {}, "0" * 16)
@@ -171,5 +171,5 @@ def test_text_vectors_of_another_cache(path, tmp_path):
     written = CaptionVectors.write(Cache.open(path), np.zeros((12, 5), np.float32), {}, "0123456789abcdef")
     other = Cache.open(prepare(some_records(5), tmp_path / "y.h5", dataset="test", image_size=16, crop="none", workers=1).path)
     assert CaptionVectors.find(other.path) == []
-    with pytest.raises(MismatchError, match="another cache"):
+    with pytest.raises(MismatchError, match="do not belong to the cache"):
         CaptionVectors.open(written, other)

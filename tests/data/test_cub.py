@@ -19,7 +19,7 @@ needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no photographs of CU
 
 
 def published_crop(pixels: np.ndarray, box: list[str]) -> np.ndarray:
-    """The crop of the released code, written from its formula with array slices."""
+    """The crop of the released code, computed from its formula with array slices."""
     x, y, w, h = (int(float(value)) for value in box)
     rows, columns = pixels.shape[:2]
     radius = int(np.maximum(w, h) * 0.75)
@@ -38,7 +38,7 @@ def test_crop_of_every_real_photograph_is_the_published_one():
         record = records[name.removesuffix(".jpg")]
         with Image.open(root / "images" / name) as image:
             width, height = image.size
-        # A picture of coordinates shows which pixels a crop keeps.
+        # An image of coordinates shows which pixels a crop keeps.
         rows, columns = np.mgrid[:height, :width].astype(np.int32)
         expected = published_crop(np.stack([rows, columns], 2), boxes[number])
         left, top, right, bottom = box_crop(width, height, record.box)
@@ -92,11 +92,11 @@ def test_a_moved_box_and_part_mark_the_same_pixels():
     assert abs(ys.min() - y) <= 1 and abs(ys.max() + 1 - (y + h)) <= 1
     moved = move_parts(part, window, (96, 96))
     assert np.allclose(moved[0], [x + w / 2, y + h / 2, 1])
-    assert not moved[1:].any()  # outside the crop, and not visible
+    assert not moved[1:].any()  # outside the crop, or not visible
 
 
 def test_a_box_beside_the_image_is_an_error():
-    with pytest.raises(DataError, match="leaves nothing"):
+    with pytest.raises(DataError, match="is outside the"):
         crop_window(100, 100, (500.0, 10.0, 20.0, 20.0), "box")
 
 

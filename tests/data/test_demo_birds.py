@@ -1,4 +1,4 @@
-"""The demo birds: deterministic, balanced, truthfully captioned, boxed, and in their middle of the body's colour."""
+"""The demo birds: deterministic and balanced, with true captions and correct boxes, and the body color in the center."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def nearest(colour: np.ndarray, palette: dict[str, tuple[int, int, int]]) -> str
 
 
 def box_crop(record: Record) -> np.ndarray:
-    """StackGAN's crop: a square of 1.5 times the longer side round the middle of the box, cut at the picture's edges."""
+    """StackGAN's crop: a square of 1.5 times the longer side around the center of the box, clipped at the edges of the image."""
     assert callable(record.image) and record.box is not None
     picture = record.image()
     x, y, width, height = record.box
@@ -104,7 +104,7 @@ _PARTS = "bird|body|wings|crown|belly|tail|beak|bill|eye ring|eyering"
 
 
 def claims(caption: str) -> list[tuple[str, str]]:
-    """(part, colour) for every colour word, read by rules of this test's own."""
+    """(part, color) for every color word, parsed by rules independent of the code under test."""
     found = []
     for match in re.finditer(rf"\b({_COLOUR})\b", caption):
         colour, rest = match[1].replace("gray", "grey"), caption[match.end() :]
@@ -172,7 +172,7 @@ def test_parts_are_seen_from_one_side() -> None:
 
 def test_the_middle_of_the_crop_is_of_the_bodys_colour() -> None:
     right = 0
-    chosen = records()[::5]  # 5 and 8 share no factor: every body colour
+    chosen = records()[::5]  # 5 and 8 are coprime: every body color
     for record in chosen:
         crop = Image.fromarray(box_crop(record)).resize((64, 64), Image.Resampling.BICUBIC)
         middle = np.asarray(crop)[26:38, 26:38].reshape(-1, 3)

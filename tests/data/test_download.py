@@ -20,7 +20,7 @@ CONTENT = bytes(range(256)) * 12000  # 3 MB
 
 
 class Server:
-    """Serves `content` on 127.0.0.1. `cuts` are the bytes after which one connection each is dropped."""
+    """Serves `content` on 127.0.0.1. `cuts` lists numbers of bytes, each of which ends one connection early."""
 
     def __init__(self, content: bytes = CONTENT, ranges: bool = True, cuts: tuple[int, ...] = (), status: int = 200) -> None:
         self.content, self.ranges, self.cuts, self.status = content, ranges, list(cuts), status
@@ -176,7 +176,7 @@ def test_tar_and_zip(tmp_path):
     ]
     for archive in archives:
         folder = tmp_path / f"of_{archive.suffix[1:]}"
-        for _ in range(2):  # a second time replaces what is there
+        for _ in range(2):  # the second time replaces the existing files
             extract(archive, folder)
             assert (folder / "set" / "x" / "y.txt").read_bytes() == b"hello"
             assert [entry.name for entry in folder.iterdir()] == ["set"]
@@ -203,7 +203,7 @@ LINK, HARD, FIFO, DEVICE = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, t
 )
 def test_a_tar_that_leads_outside_leaves_nothing(tmp_path, member):
     archive = tar_of(tmp_path / "evil.tgz", ("set/first.txt", {}, b"fine"), member)
-    with pytest.raises(DataError, match=r"leads out|neither file nor folder") as caught:
+    with pytest.raises(DataError, match=r"leads out|neither a file nor a folder") as caught:
         extract(archive, tmp_path / "in" / "folder")
     assert caught.value.where == str(archive)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["evil.tgz", "folder", "in"]

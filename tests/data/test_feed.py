@@ -34,7 +34,7 @@ def fake_cache(num_images: int = 30, image_size: int = 38, classes: int = 6, see
 
 
 def kept_cache(image_size: int = 38) -> SimpleNamespace:
-    """Images whose shorter side is `image_size`, one after the other."""
+    """Images whose shorter side is `image_size`, concatenated."""
     cache, random = fake_cache(fit="keep", image_size=image_size), np.random.default_rng(0)
     sizes = np.full((cache.num_images, 2), image_size)
     sizes[np.arange(cache.num_images), random.integers(0, 2, cache.num_images)] += random.integers(0, 20, cache.num_images)
@@ -45,7 +45,7 @@ def kept_cache(image_size: int = 38) -> SimpleNamespace:
 
 
 def make_feed(cache: SimpleNamespace | None = None, **options: object) -> Feed:
-    """A feed with embeddings, seed 3 and batches of 8. Keys of the configuration's section `data` may be given beside those of `Feed`."""
+    """A feed with embeddings, seed 3 and batches of 8. Options are keys of the configuration section `data`, or arguments of `Feed`."""
     cache = cache or fake_cache()
     vectors = np.random.default_rng(1).standard_normal((cache.caption_offsets[-1], 5), dtype=np.float32)
     data = DataConfig(**{key: options.pop(key) for key in DataConfig.model_fields if key in options})  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ def test_residencies_of_kept_images_give_identical_batches(image_size: int) -> N
 
 
 def test_windows_of_kept_images_lie_anywhere_in_the_picture() -> None:
-    """A picture whose pixels hold their own column: over many draws the window reaches both ends of the longer side."""
+    """Each pixel holds its column number: over many samples, the window reaches both ends of the longer side."""
     cache = kept_cache()
     sizes = np.tile([38, 58], (cache.num_images, 1))
     picture = np.broadcast_to(np.arange(58, dtype=np.uint8)[None, :, None], (38, 58, 3)).ravel()
@@ -158,7 +158,7 @@ def test_an_epoch_shows_every_image_once() -> None:
 
 @pytest.mark.parametrize("batch_size", [4, 15, 40])
 def test_the_order_is_that_of_one_permutation_per_epoch(batch_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three batches per step, also larger than the 15 images, against a sequence of permutations written out; each is made once."""
+    """Three batches per step, some larger than the 15 images, against an explicit sequence of permutations; each is made once."""
     made: list[int] = []
     permutation = EpochOrder._permutation
     monkeypatch.setattr(EpochOrder, "_permutation", lambda self, epoch: made.append(epoch) or permutation(self, epoch))
@@ -171,7 +171,7 @@ def test_the_order_is_that_of_one_permutation_per_epoch(batch_size: int, monkeyp
             found = feed.batch(step, number).rows
             assert found is not None and found.tolist() == expected[start : start + batch_size].tolist()
             if batch_size <= 15:
-                feed.batch(0)  # which averaged weights are settled on, between any two steps
+                feed.batch(0)  # which averaged weights are calibrated on, between any two steps
     assert made == list(range(-(-21 * batch_size // 15)))
     with pytest.raises(AssertionError, match="batch 3 of 3"):
         feed.batch(0, 3)
@@ -291,6 +291,6 @@ def test_models_of_captions_need_captions() -> None:
     with pytest.raises(DataError, match="some images have no caption"):
         make_feed(cache)
     cache.caption_offsets = np.zeros_like(cache.caption_offsets)
-    with pytest.raises(DataError, match="has labels and no captions"):
+    with pytest.raises(DataError, match="has labels but no captions"):
         make_feed(cache)
     assert len(make_feed(cache, needs=Needs(images=(32,), text=False), conditions=Conditions())) == 15

@@ -1,4 +1,4 @@
-"""The datasets with labels in the place of captions: what is in their files is in the cache, and what is wrong with files is said."""
+"""The datasets with labels instead of captions: caches have the contents of the files, and errors say what is wrong with a file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from stackgan_cli.errors import DataError, EnvironmentProblem, UsageError
 
 
 def check_cache(name: str, source: Path, splits: dict[str, Split], classes: tuple[str, ...], folder: Path, workers: int = 1) -> Cache:
-    """Prepare a dataset as the command does, and compare every pixel and label with what was written."""
+    """Prepare a dataset as the command does, and compare every pixel and label with the written files."""
     row = DATASETS[name]
     records = gather(name, SourceOptions(workspace=folder, source=source, image_size=row.image_size)).records
     report = prepare(
@@ -53,7 +53,7 @@ def check_cache(name: str, source: Path, splits: dict[str, Split], classes: tupl
 def test_mnist_in_every_layout(below: str, packed: bool, tmp_path: Path) -> None:
     splits = make_mnist(tmp_path / "source" / below, packed=packed)
     for path in (tmp_path / "source").rglob("*"):
-        path.chmod(0o555 if path.is_dir() else 0o444)  # nothing is unpacked beside the files
+        path.chmod(0o555 if path.is_dir() else 0o444)  # nothing may be unpacked beside the files
     cache = check_cache("mnist", tmp_path / "source", splits, DIGITS, tmp_path, workers=2)
     assert cache.image_size == 28 and cache.summary()["captions_per_image"] == [0, 0]
 
@@ -102,7 +102,7 @@ def test_digits(tmp_path: Path) -> None:
 
 
 def test_numbers_of_labels_are_official() -> None:
-    """A cache sorts its classes, so the official order has to be that of the alphabet."""
+    """A cache sorts its classes, so the official order must be alphabetical."""
     assert sorted(DIGITS) == list(DIGITS) and sorted(CLASSES) == list(CLASSES)
 
 
@@ -130,7 +130,7 @@ def other_labels(path: Path) -> None:
 
 
 def text(path: Path) -> None:
-    path.write_text("this is a text and no digits")
+    path.write_text("this is text, not digits")
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -140,8 +140,8 @@ def text(path: Path) -> None:
         ("train-images-idx3-ubyte", cut, "cannot be read"),
         ("t10k-images-idx3-ubyte", text, "cannot be read"),
         ("train-labels-idx1-ubyte", text, "cannot be read"),
-        ("train-labels-idx1-ubyte", other_length, "has 30 images and 7 labels"),
-        ("train-labels-idx1-ubyte", other_labels, "labels from 10 to 10, and not 0 to 9"),
+        ("train-labels-idx1-ubyte", other_length, "has 30 images but 7 labels"),
+        ("train-labels-idx1-ubyte", other_labels, "labels from 10 to 10 instead of 0 to 9"),
         ("t10k-labels-idx1-ubyte", Path.unlink, "t10k-labels-idx1-ubyte.gz not found"),
     ],
 )
@@ -186,12 +186,12 @@ def test_damaged_files_of_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(DataError, match="test_32x32"):
         svhn_records(tmp_path)
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(EnvironmentProblem, match="SciPy is not installed"):
+    with pytest.raises(EnvironmentProblem, match="needs SciPy"):
         svhn_records(tmp_path)
 
 
 class Trap:
-    """Unpickling it leaves a mark."""
+    """Unpickling it creates a file."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -258,7 +258,7 @@ def test_options_that_a_dataset_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="come with scikit-learn"):
         gather("digits", SourceOptions(source=tmp_path))
     for options in (SourceOptions(count=5), SourceOptions(species=5)):
-        with pytest.raises(UsageError, match="only the demo set"):
+        with pytest.raises(UsageError, match="demo dataset only"):
             gather("digits", options)
     with pytest.raises(UsageError, match="did you mean 'mnist'"):
         gather("minst", SourceOptions())

@@ -1,4 +1,4 @@
-"""What a classifier tells apart, against direct counting; and how labels travel through the feed."""
+"""The labels of a classifier, against direct counting; and labels in batches of the feed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stackgan_cli.errors import DataError
 
 
 def labelled_cache() -> SimpleNamespace:
-    """120 images: 80 to train on, of classes 3, 1 and 2, and 40 to test on, of classes 0 and 4."""
+    """120 images: 80 for training, of classes 3, 1 and 2, and 40 for testing, of classes 0 and 4."""
     number = np.arange(120)
     train = number % 3 != 2
     return SimpleNamespace(
@@ -53,14 +53,14 @@ def test_labels_are_those_counted_directly(label: str, split: str) -> None:
 
 def test_classes_that_the_test_split_has_as_well_are_measured_on_it() -> None:
     cache = labelled_cache()
-    cache.class_ids[:] = np.arange(120) * 7 % 4 + 1  # every class in both splits, none called a
+    cache.class_ids[:] = np.arange(120) * 7 % 4 + 1  # every class in both splits, except class a
     labels = read_labels(cache, "class", "train")  # type: ignore[arg-type]
     assert labels.names == ("b", "c", "d", "e") and labels.held_split == "test"
     assert labels.trained.tolist() == cache.rows("train").tolist() and labels.held_out.tolist() == cache.rows("test").tolist()
     assert labels.ids.tolist() == (cache.class_ids - 1).tolist()
     assert read_labels(cache, "class", "test").held_split == "test" and len(read_labels(cache, "class", "test").held_out) < 40  # type: ignore[arg-type]
     assert read_labels(cache, "body", "train").held_split == "train"  # type: ignore[arg-type]
-    cache.class_ids[cache.rows("test")[0]] = 0  # one that nothing was trained on
+    cache.class_ids[cache.rows("test")[0]] = 0  # a class without training images
     assert read_labels(cache, "class", "train").held_split == "train"  # type: ignore[arg-type]
 
 
@@ -82,7 +82,7 @@ def test_labels_that_are_not_there() -> None:
 
 @pytest.mark.parametrize("make", [fake_cache, kept_cache], ids=["squashed", "kept"])
 def test_labels_in_a_batch_belong_to_its_images(make: object) -> None:
-    """Whatever the layout, the residency and the part: labels are those of the rows, and rows are those that were given."""
+    """For every layout, residency and part, labels belong to their rows, and rows are the given ones."""
     cache = make()  # type: ignore[operator]
     labels, rows = np.random.default_rng(0).permutation(cache.num_images), np.arange(3, 26)
     needs, given = Needs(images=(32,), text=False, labels=True), Conditions(labels=labels)

@@ -30,7 +30,7 @@ def test_of_one_class_it_is_still_a_permutation() -> None:
 def test_of_many_candidates_the_nearest_of_another_class_is_taken(wrong: str) -> None:
     cache = fake_cache(60, classes=12)
     offsets = cache.caption_offsets
-    place = np.repeat(cache.class_ids, np.diff(offsets)).astype(np.float32)  # the text of class k lies at k on a line
+    place = np.repeat(cache.class_ids, np.diff(offsets)).astype(np.float32)  # the embedding of class k is k on a line
     vectors = np.stack([place, np.zeros_like(place)], 1)
 
     def gap(candidates: int) -> float:

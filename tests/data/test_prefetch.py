@@ -1,4 +1,4 @@
-"""Batches made ahead are those that are asked for, in any order, and a fault in making one is the asker's."""
+"""Prefetched batches are the requested ones, in any order, and an error in making one is raised to the caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stackgan_cli.data.prefetch import Prefetcher
 
 
 class Asked(Feed):
-    """Remembers what it is asked for; step 9 cannot be made."""
+    """Records the requests; step 9 fails."""
 
     def __init__(self) -> None:
         self.device, self.keys = torch.device("cpu"), []  # type: ignore[assignment]
@@ -30,7 +30,7 @@ def test_batches_are_those_asked_for() -> None:
         for number in (0, 1):
             assert list(ahead.batch(step, number, 0, 1).images) == [step]
     ahead._thread.shutdown()
-    assert len(feed.keys) == len(set(feed.keys)) + 2  # type: ignore[attr-defined]  # step 3, which was made ahead of its turn and forgotten
+    assert len(feed.keys) == len(set(feed.keys)) + 2  # type: ignore[attr-defined]  # step 3, which was made ahead and dropped
 
 
 def test_a_fault_reaches_who_asks() -> None:

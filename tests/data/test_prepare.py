@@ -101,7 +101,7 @@ def test_a_cache_that_cannot_be_read_is_an_error_until_forced(cub, tmp_path, dam
 
 
 def spoil(folder: Path) -> tuple[str, str, str]:
-    """Cut one photograph off, remove one caption file, make one photograph a text: names of the three."""
+    """Truncate one photograph, remove one caption file, replace one photograph by text; returns the three names."""
     records = cub_records(folder)
     cut, silent, text = records[3], records[10], records[17]
     cut.image.write_bytes(cut.image.read_bytes()[:-200])
@@ -276,7 +276,7 @@ def test_after_kills_the_same_bytes(cub, tmp_path, fit):
         killed(tmp_path, cub, path, moment, fit, workers=1 if moment == "40" else 2)
         assert not path.exists() and partial_path(path).exists()
     report = make(cub, path, fit=fit)
-    assert report.resumed == 80  # the last two runs had drawn everything
+    assert report.resumed == 80  # the last two runs had rendered everything
     assert path.read_bytes() == whole and leftovers(tmp_path) == []
 
 
@@ -292,7 +292,7 @@ def test_a_kill_while_bad_images_are_packed(tmp_path):
     whole = make(folder, tmp_path / "whole.h5").path.read_bytes()
     killed(tmp_path, folder, tmp_path / "cub.h5", "write_columns:after", workers=1)
     report = make(folder, tmp_path / "cub.h5")
-    assert report.resumed == 0  # 32 images are two chunks, each with a bad one: tried again
+    assert report.resumed == 0  # 32 images are two chunks, each with a bad image: both are tried again
     assert set(dict(report.skipped)) == set(bad) and (tmp_path / "cub.h5").read_bytes() == whole
     assert leftovers(tmp_path) == []
 
@@ -366,7 +366,7 @@ def test_a_photograph_mended_after_a_kill_is_used(tmp_path):
 
 
 def test_memory_holds_no_pixels(cub, tmp_path, monkeypatch):
-    # Only sizes come back from the painter, whatever the size of the images.
+    # The painter returns only sizes, however large the images are.
     outcomes = []
     real = prepare_module.paint_all
 

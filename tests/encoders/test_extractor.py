@@ -1,4 +1,4 @@
-"""Extractors: the published networks through the whole way from pixels, networks of a user's own, and what is said when files are wrong."""
+"""Extractors: the published networks from pixels to features, networks supplied by the user, and errors about wrong files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 
 def inception_state(classes: int) -> State:
-    """Random weights at which activations do not vanish."""
+    """Random weights with which activations do not vanish."""
     torch.manual_seed(0)
     network = InceptionV3(classes)
     for module in network.modules():
@@ -50,7 +50,7 @@ def inception_state(classes: int) -> State:
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Paths of state dicts by the number of classes; they differ in the last layer alone."""
+    """Paths of state dicts by number of classes; they differ only in the last layer."""
     folder, base = tmp_path_factory.mktemp("inception"), inception_state(1008)
 
     def path(classes: int) -> Path:
@@ -141,7 +141,7 @@ def test_a_list_of_other_classes(states: Callable[[int], Path], tmp_path: Path) 
     path = tmp_path / "finetuned.pth"
     path.symlink_to(states(51))
     path.with_suffix(".txt").write_text("one\ntwo\n")
-    with pytest.raises(MismatchError, match="51 classes, and the list beside it names 2"):
+    with pytest.raises(MismatchError, match="51 classes, but the list beside it has 2"):
         open_extractor(f"finetuned:{path}")
 
 
@@ -173,7 +173,7 @@ CONTENT = bytes(range(256)) * 400
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
-    """The published file is `CONTENT` at 127.0.0.1, known by eight digits; the requests that came."""
+    """Serves `CONTENT` on 127.0.0.1 as the published file, with eight known digits; yields the requests received."""
     requests: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -231,7 +231,7 @@ def test_no_network(served: list[str], tmp_path: Path, monkeypatch: pytest.Monke
     remote = PUBLISHED["tf-inception-2015"].remote
     monkeypatch.setitem(PUBLISHED, "tf-inception-2015", Published(Remote("http://127.0.0.1:9/w.pth", "w.pth", 9, remote.digest)))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    with pytest.raises(EnvironmentProblem, match=r"absent.*cannot be downloaded") as caught:
+    with pytest.raises(EnvironmentProblem, match=r"missing.*cannot be downloaded") as caught:
         find_weights("tf-inception-2015", tmp_path / "weights")
     assert "put w.pth" in caught.value.hint
 
@@ -273,11 +273,11 @@ def test_a_classifier_of_ours(tmp_path: Path) -> None:
         assert extractor.classes == ("a", "b", "c") and extractor.has_logits and extractor.name == "classifier"
 
 
-# -- networks of others -----------------------------------------------------------------------------------------------------
+# -- other networks ---------------------------------------------------------------------------------------------------------
 
 
 class Tiny(nn.Module):
-    """The contract kept; `kind` says how it is broken."""
+    """A network that fulfills the contract, or breaks it as `kind` says."""
 
     def __init__(self, kind: str = "") -> None:
         super().__init__()
@@ -418,7 +418,7 @@ def test_files_that_are_something_else(tmp_path: Path, kind: str, content: str) 
     path = tmp_path / "file.pth"
     match content:
         case "text":
-            path.write_text("hello, I am no network\n" * 100)
+            path.write_text("hello, I am not a network\n" * 100)
         case "empty":
             path.touch()
         case "safetensors":
@@ -440,9 +440,9 @@ def test_files_that_are_something_else(tmp_path: Path, kind: str, content: str) 
         ("torchscript", {}, "needs a file"),
         ("torchscript:/nowhere/net.pt", {}, "no such file"),
         ("export:/tmp", {}, "is a folder"),
-        ("tf-inception-2015", {"resize": "bilinear"}, "unknown way of resizing"),
-        ("tf-inception-2015", {"resize": "t2i-legacy"}, "a way of using torchvision-inception"),
-        ("torchscript:net.pt", {"resize": "pil-bicubic"}, "to which side"),
+        ("tf-inception-2015", {"resize": "bilinear"}, "unknown resizing method"),
+        ("tf-inception-2015", {"resize": "t2i-legacy"}, "applies to torchvision-inception only"),
+        ("torchscript:net.pt", {"resize": "pil-bicubic"}, "no size to resize to"),
         ("export:net.pt2", {"logits": "unbiased"}, "without bias"),
     ],
 )
@@ -452,7 +452,7 @@ def test_wrong_specs(spec: str, options: dict[str, str], says: str) -> None:
 
 
 def test_the_wrong_inception(states: Callable[[int], Path]) -> None:
-    with pytest.raises(MismatchError, match="1000 classes, and tf-inception-2015 has 1008"):
+    with pytest.raises(MismatchError, match="1000 classes, but tf-inception-2015 has 1008"):
         open_extractor(f"tf-inception-2015:{states(1000)}")
 
 

@@ -1,4 +1,4 @@
-"""Resizing, each way against whose it is: a worked example of TensorFlow's, torch-fidelity, and Pillow."""
+"""Each resizing method against its original: a worked example of TensorFlow's, torch-fidelity, and Pillow."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SIZES = [(32, 299), (100, 299), (256, 299), (300, 299), (313, 64), (512, 299), (
 
 
 def pixels(size: int, count: int = 2) -> Tensor:
-    """Higher than wide, with the extremes in them."""
+    """Images taller than wide that contain the extreme values."""
     return torch.from_numpy(np.random.default_rng(size).choice([0, 0, 7, 128, 200, 255, 255], (count, 3, size + 13, size)).astype(np.uint8))
 
 
 def test_tensorflows_two_to_four() -> None:
-    # src = dst * 2/4: old pixels at new places 0 and 2, halfway in between, and the edge repeated.
+    # src = dst * 2/4: old pixels at new positions 0 and 2, their mean in between, and the edge repeated.
     image = torch.tensor([[0.0, 100.0], [200.0, 40.0]]).expand(1, 3, 2, 2)
     expected = torch.tensor([[0.0, 50, 100, 100], [100, 85, 70, 70], [200, 120, 40, 40], [200, 120, 40, 40]])
     assert torch.equal(resize(image, 4, "tf1-bilinear")[0, 0], expected)
@@ -39,7 +39,7 @@ def test_pil_bilinear_is_pillows(size: int, side: int) -> None:
     for images in (high, high[:, :, :size]):
         for image, ours in zip(images.numpy(), resize(images, side, "pil-bilinear").numpy(), strict=True):
             theirs = Image.fromarray(image.transpose(1, 2, 0))
-            if images is high:  # across, then down, which Pillow 13 does the other way round for high images
+            if images is high:  # across, then down, which Pillow 13 does in the other order for tall images
                 theirs = theirs.resize((side, theirs.height), Image.Resampling.BILINEAR)
             theirs = theirs.resize((side, side), Image.Resampling.BILINEAR)
             assert np.array_equal(ours, np.asarray(theirs).transpose(2, 0, 1))
@@ -54,8 +54,8 @@ def test_pil_bicubic_is_pillows_on_real_numbers(size: int, side: int) -> None:
         for image in images.numpy()
     ]
     assert np.abs(ours - np.clip(theirs, 0, 255)).max() < 1e-3
-    assert side < size or (ours.min() == 0 and ours.max() == 255)  # overshoot was there, and is cut
-    assert np.abs(ours - ours.round()).max() > 0.1  # not quantised
+    assert side < size or (ours.min() == 0 and ours.max() == 255)  # overshoot occurs and is clipped
+    assert np.abs(ours - ours.round()).max() > 0.1  # not quantized
 
 
 def test_area_is_the_mean_of_what_is_covered() -> None:
@@ -70,7 +70,7 @@ def test_every_mode(mode: str) -> None:
     found = resize(images, 64, mode)
     assert found.dtype == torch.float32 and found.shape == ((3, 3, 53, 40) if mode == "none" else (3, 3, 64, 64))
     assert found.min() >= 0 and found.max() <= 255
-    assert torch.equal(resize(images[1:2], 64, mode), found[1:2])  # an image does not depend on its neighbours
+    assert torch.equal(resize(images[1:2], 64, mode), found[1:2])  # an image does not depend on others in its batch
     flat = torch.full((1, 3, 50, 50), 77, dtype=torch.uint8)
     assert torch.allclose(resize(flat, 31, mode), torch.tensor(77.0))
     assert torch.equal(resize(flat, 50, mode), flat.float())

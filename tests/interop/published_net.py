@@ -1,4 +1,4 @@
-"""A char-CNN-RNN laid out as in the published .t7 files, and a direct computation of what it does in Torch7's own terms (numpy)."""
+"""A char-CNN-RNN laid out as in the published .t7 files, and a direct computation of its output as Torch7 defines it (numpy)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw_weights(gated: bool, conv_dims: tuple[int, int], dim: int, text_dim: in
 
 
 def document_encoder(weights: dict[str, np.ndarray], gated: bool, averaged: bool = True) -> Obj:
-    """`enc_doc` as nngraph saves it: modules in their published places, others in between."""
+    """`enc_doc` as nngraph saves it: modules at their published positions, with others in between."""
 
     def layer(class_name: str, name: str) -> Obj:
         return Obj(class_name, {"weight": weights[f"{name}.weight"], "bias": weights[f"{name}.bias"]})
@@ -64,7 +64,7 @@ def document_encoder(weights: dict[str, np.ndarray], gated: bool, averaged: bool
 
 
 def encode(weights: dict[str, np.ndarray], gated: bool, codes: np.ndarray) -> np.ndarray:
-    """The vector of one caption, codes (201,), frame by frame in float64."""
+    """The embedding of one caption, codes (201,), frame by frame in float64."""
     w = {name: value.astype(np.float64) for name, value in weights.items()}
     x = np.zeros((201, 70))
     for place, code in enumerate(codes):

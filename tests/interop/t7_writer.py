@@ -50,7 +50,7 @@ class Writer:
         self.out += raw
 
     def shared(self, tag: int, value: Any) -> bool:
-        """Write tag and reference; True when the payload has been written before."""
+        """Write tag and reference; True if the payload was written before."""
         known = id(value) in self.references
         number = self.references.setdefault(id(value), len(self.references) + 1)
         self.kept.append(value)

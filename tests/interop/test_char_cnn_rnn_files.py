@@ -1,4 +1,4 @@
-"""Text encoders from every kind of file come out as the same network."""
+"""Text encoders from every file type give the same network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pickles of the published datasets are read; pickles that would run code, or are damaged, are refused."""
+"""Pickles of the published datasets are read; pickles that are damaged or would run code are rejected."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_python_2_array(tmp_path: Path) -> None:
 def test_code_is_refused(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "filenames.pickle"
     path.write_bytes(pickle.dumps(["a", Attack(tmp_path / "made")], protocol))
-    with pytest.raises(DataError, match=r"mkdir.*refused"):
+    with pytest.raises(DataError, match=r"mkdir.*rejected"):
         read_pickle(path)
     assert not (tmp_path / "made").exists()
 
@@ -68,7 +68,7 @@ def test_code_is_refused(tmp_path: Path, protocol: int) -> None:
 def test_checkpoint_with_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"net": Attack(tmp_path / "made")}, path)
-    with pytest.raises(DataError, match="refused"):
+    with pytest.raises(DataError, match="rejected"):
         read_state_dict(path)
     assert not (tmp_path / "made").exists()
 

@@ -1,4 +1,4 @@
-"""Published checkpoints: recognised, imported, exported and imported again; and two dozen files that are none."""
+"""Published checkpoints: recognized, imported, exported and imported again; and two dozen files that are not checkpoints."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def networks_of(model: Any) -> dict[str, nn.Module]:
 
 
 def states_of(model: Any) -> tuple[State, list[State]]:
-    """Generator and discriminators as they were published, of random weights."""
+    """Generator and discriminators in the published format, with random weights."""
     generator, *others = (dict(network.state_dict()) for network in networks_of(model).values())
     if isinstance(model, HDGAN):
         others = [{key: value for state in others for key, value in state.items()}]
@@ -111,7 +111,7 @@ def test_containers(container: str, tmp_path: Path) -> None:
 
 
 def test_sampling_from_an_imported_generator(workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its text encoder at once; without, `sample` says that it is missing. The pictures are those of the network itself."""
+    """Works directly with its text encoder; without it, `sample` says that it is missing. Images equal those of the network itself."""
     generator, _ = states_of(LAYOUTS["v2-one-branch"])
     torch.save(generator, tmp_path / "netG_1.pth")
     encoder = next(workspace.encoders.glob("*.safetensors"))
@@ -147,11 +147,11 @@ def test_published_key_lists_are_recognised_at_full_size(shared: Path) -> None:
     assert model_of(state("hdgan_G512")) == HDGAN(stage=2)
 
 
-# -- files that are no checkpoint ----------------------------------------------------------------------------------------------
+# -- files that are not checkpoints --------------------------------------------------------------------------------------------
 
 
 class Runs:
-    """What an attacker would pickle."""
+    """Something that an attacker would pickle."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return (Path.touch, (Path("/tmp/should-never-exist-stackgan"),))  # type: ignore[return-value]
@@ -191,7 +191,7 @@ def malformed() -> dict[str, bytes]:
         "an extra tensor": saved({**generator, "img_net9.extra": torch.zeros(3)}),
         "a tensor of another shape": saved({**generator, "h_net1.upsample2.1.weight": torch.zeros(3, 3)}),
         "a first tensor of another shape": saved({**generator, first: torch.zeros(7)}),
-        "sizes that fit nothing": saved({**generator, first: torch.zeros(96, 26)}),
+        "sizes of no configuration": saved({**generator, first: torch.zeros(96, 26)}),
         "a discriminator alone": saved(others[0]),
         "a ZIP with a path that climbs out": zipped({"../netG_1.pth": whole}),
         "a ZIP with an absolute path": zipped({"/tmp/netG_1.pth": whole}),

@@ -1,4 +1,4 @@
-"""Published encoders of SGAN: against a convolution written out here, against the published accuracy, and what is no such file."""
+"""Published encoders of SGAN: against a convolution written out here, against the published accuracy, and errors for other files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stackgan_cli.models.classifier import build_classifier
 
 
 def random_arrays(side: int = 28, channels: int = 1, dims: tuple[int, int] = (3, 4), hidden: int = 6, classes: int = 5) -> list[np.ndarray]:
-    """In the layout of the published files."""
+    """Arrays in the layout of the published files."""
     random = np.random.default_rng(0)
     top = (side - 12) // 4
     shapes: list[tuple[int, ...]] = [(dims[0], channels, 5, 5), (dims[0],), (dims[1], dims[0], 5, 5), (dims[1],)]
@@ -30,7 +30,7 @@ def random_arrays(side: int = 28, channels: int = 1, dims: tuple[int, int] = (3,
 
 
 def written_out(arrays: list[np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Logits of (N, C, S, S) float64, by the definition of each layer."""
+    """Logits of images (N, C, S, S) float64, by the definition of each layer."""
     for weight, bias in (arrays[:2], arrays[2:4]):
         x = np.einsum("nchwij,ocij->nohw", sliding_window_view(x, (5, 5), (2, 3)), weight) + bias[:, None, None]
         n, c, h, w = x.shape
@@ -57,7 +57,7 @@ def test_against_layers_written_out(side: int, channels: int, tmp_path: Path) ->
 
 
 def test_the_published_encoder_recognises_97_60_of_100_digits(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Through `stackgan import`; flipped kernels or another range of pixels lose more than a quarter of that."""
+    """Through `stackgan import`; flipped kernels or another pixel range lose more than a quarter of this accuracy."""
     words = ["import", str(shared / "weights" / "mnist_encoder.npz"), "--json", "--workspace", str(tmp_path)]
     assert main(words) == 0
     facts = json.loads(capsys.readouterr().out)["result"]
@@ -116,15 +116,15 @@ def spoiled(name: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("seven", "holds 7 arrays"),
+        ("seven", "contains 7 arrays"),
         ("objects", "cannot be read as an archive of NumPy arrays"),
-        ("integers", "arr_7 holds something else than finite numbers (int64)"),
-        ("not finite", "arr_7 holds something else"),
-        ("no convolution", "of another network"),
+        ("integers", "arr_7 contains something other than finite numbers (int64)"),
+        ("not finite", "arr_7 contains something other"),
+        ("no convolution", "belong to another network"),
         ("two channels", "2 channels"),
-        ("fc3 too long", "arr_4 (fc3.weight) is 6 x 63, and its neighbours want 6 x 36"),
-        ("bias too short", "arr_1 (conv1.bias) is 2, and its neighbours want 3"),
-        ("kernels of 3", "arr_0 (conv1.weight) is 3 x 1 x 3 x 3, and its neighbours want 3 x 1 x 5 x 5"),
+        ("fc3 too long", "arr_4 (fc3.weight) is 6 x 63, but the other arrays imply 6 x 36"),
+        ("bias too short", "arr_1 (conv1.bias) is 2, but the other arrays imply 3"),
+        ("kernels of 3", "arr_0 (conv1.weight) is 3 x 1 x 3 x 3, but the other arrays imply 3 x 1 x 5 x 5"),
         ("transposed", "arr_6 (fc4.weight)"),
     ],
 )
@@ -142,7 +142,7 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
         load_npz_encoder(path)
     np.savez(path, *random_arrays())
     whole = path.read_bytes()
-    for content in (b"", b"PK\3\4", b"no archive", whole[: len(whole) // 2]):
+    for content in (b"", b"PK\3\4", b"not an archive", whole[: len(whole) // 2]):
         path.write_bytes(content)
         with pytest.raises(MismatchError, match="cannot be read"):
             load_npz_encoder(path)
@@ -151,7 +151,7 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="a single array"):
         load_npz_encoder(path)
     np.savez(path, weight=np.zeros(3))
-    with pytest.raises(MismatchError, match=r"holds 1 arrays \(weight\)"):
+    with pytest.raises(MismatchError, match=r"contains 1 arrays \(weight\)"):
         load_npz_encoder(path)
 
 
@@ -159,9 +159,9 @@ def test_mean_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     path, mean = tmp_path / "encoder.npz", tmp_path / "meanimg.npy"
     np.savez(path, *random_arrays(32, 3))
     for array, message in (
-        (np.zeros((32, 32, 3)), "the mean image is 32 x 32 x 3, and the encoder takes 3 x 32 x 32"),
-        (np.full((3, 32, 32), 127.0), "goes from 127 to 127"),
-        (np.full((3, 32, 32), np.nan), "something else than finite numbers"),
+        (np.zeros((32, 32, 3)), "the mean image is 32 x 32 x 3, but the encoder takes 3 x 32 x 32"),
+        (np.full((3, 32, 32), 127.0), "values from 127 to 127"),
+        (np.full((3, 32, 32), np.nan), "something other than finite numbers"),
         (np.array([{}], object), "cannot be read"),
     ):
         np.save(mean, array)

@@ -1,4 +1,4 @@
-"""The .t7 reader against files written here: values, sharing, strides, published networks; and bad files give DataErrors only."""
+"""The .t7 reader against files written here: values, sharing, strides, published networks; and bad files raise only DataErrors."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_other_networks_are_refused(tmp_path: Path) -> None:
         ({"opt": {}}, "not a char-CNN-RNN"),
         (3.0, "not a char-CNN-RNN"),
         (document_encoder(weights, True, averaged=False), "last hidden state"),
-        (linear, "nn.Tanh found"),
+        (linear, "found nn.Tanh"),
     ):
         path = tmp_path / "net.t7"
         path.write_bytes(to_t7(root))

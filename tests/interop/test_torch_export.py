@@ -1,4 +1,4 @@
-"""Files of torch.export: the same numbers as the network that was exported, and nothing of the file is executed."""
+"""Files of torch.export: the same numbers as the exported network, and no code from the file is executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels matched to a classifier's outputs, the share that it recognises, and real images seen whole."""
+"""Labels matched to the outputs of a classifier, the share that it recognizes, and uncropped real images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ("cat", "dog", "crab")
 
 def test_outputs_are_matched_by_name_and_else_by_number() -> None:
     assert match_outputs(LABELS, NAMES, ("crab", "cat", "bee", "dog"), 4).tolist() == [1, 0, 3, 0]
-    assert match_outputs(np.array([0, 2]), NAMES, ("crab", "cat"), 2).tolist() == [1, 0], "of what occurs"
+    assert match_outputs(np.array([0, 2]), NAMES, ("crab", "cat"), 2).tolist() == [1, 0], "only labels that occur"
     for names, outputs in ((None, NAMES), (NAMES, None), (None, None)):
         assert match_outputs(LABELS, names, outputs, 3).tolist() == LABELS.tolist()
 
@@ -26,10 +26,10 @@ def test_outputs_are_matched_by_name_and_else_by_number() -> None:
 @pytest.mark.parametrize(
     ("names", "outputs", "count", "expected"),
     [
-        (NAMES, ("cat", "bee", "crab"), 3, "does not tell 'dog' apart"),
-        (NAMES, ("bee",), 1, "does not tell 'cat' apart and 2 more labels"),
-        (NAMES, None, 1000, "has 1,000 classes, and it is not known which of them the 3 labels are"),
-        (None, NAMES[:2], 2, "has 2 classes, and it is not known which of them the 3 labels are"),
+        (NAMES, ("cat", "bee", "crab"), 3, "does not know 'dog'"),
+        (NAMES, ("bee",), 1, "does not know 'cat' and 2 more labels"),
+        (NAMES, None, 1000, "has 1,000 classes, and it is not known which of them correspond to the 3 labels"),
+        (None, NAMES[:2], 2, "has 2 classes, and it is not known which of them correspond to the 3 labels"),
     ],
 )
 def test_outputs_that_are_not_known(names: tuple[str, ...] | None, outputs: tuple[str, ...] | None, count: int, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Sets, collectors and results, with an extractor whose features are known: the mean colour."""
+"""Sets, collectors and results, with an extractor whose features are known: the mean color."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from stackgan_cli.workspace import Workspace
 
 
 class Known(nn.Module):
-    """A classifier with given logits (N, K), which remembers the images it was shown."""
+    """A classifier with given logits (N, K), which records the images it receives."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""MS-SSIM against its definition written out in numpy, and the pairs over which diversity is averaged."""
+"""MS-SSIM against its definition in numpy, and the pairs over which diversity is averaged."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def definition(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def pictures(count: int, side: int, seed: int = 0) -> np.ndarray:
-    """uint8 (count, side, side, 3) with structure at every scale, and much in common, so that the index is far from 0 and 1."""
+    """uint8 (count, side, side, 3) with structure at every scale and similar content, so that the index is far from 0 and 1."""
     random = np.random.default_rng(seed)
     common = sum(np.kron(random.normal(0, 40, (side // block, side // block, 3)), np.ones((block, block, 1))) for block in (1, 2, 4, 8, 16))
     own = sum(
@@ -146,14 +146,14 @@ def test_a_collapsed_generator_has_no_diversity() -> None:
 def test_hdgan_s_pairs_are_18_of_a_picture_with_itself_and_343_that_double_count() -> None:
     images = pictures(20, 32)
     index = pair_scores(images, np.array(list(itertools.product(range(20), repeat=2)))).reshape(20, 20)
-    # The script shuffles: find its order, then its 343 pairs of two pictures.
+    # The script shuffles: find its order, then its 343 pairs of two different images.
     sample = np.random.default_rng(3).permutation(np.arange(20))
     pairs = [(i, j) for i in sample[:-1] for j in sample[1:]]
     m = np.mean([index[i, j] for i, j in pairs if i != j])
     found = ms_ssim_diversity(images, seed=3, compat="hdgan")
     assert found["overall_pairs"] == 361
     assert found["overall"] == pytest.approx((18 + 343 * m) / 361, rel=1e-12)
-    # What the draft printed, over different pictures.
+    # The formula of the draft, over pairs of different images.
     assert [round((361 * reported - 18) / 343, 3) for reported in (0.215, 0.225, 0.234)] == [0.174, 0.184, 0.194]
 
 
@@ -162,6 +162,6 @@ def test_hdgan_s_pairs_of_a_class_are_of_twenty_pictures_and_undefined_ones_are_
     assert ms_ssim_diversity(images, np.arange(50) % 2, compat="hdgan")["class_pairs"] == 2 * 361
     opposite = np.concatenate([images[:1], 255 - images[:1]])
     assert ms_ssim_diversity(opposite)["overall"] == 0
-    # Of two pictures the script compares the first with the second alone, and that is undefined there.
+    # For two images, the script compares only the first with the second, and that pair is undefined here.
     with pytest.raises(DataError, match="negative contrast"):
         ms_ssim_diversity(opposite, compat="hdgan")

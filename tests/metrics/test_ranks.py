@@ -62,7 +62,7 @@ def test_the_interval_of_one_respondent_is_that_of_a_mean() -> None:
 
 
 def test_respondents_are_resampled_too() -> None:
-    """Two people who always say the opposite: that there are many answers does not make the mean certain."""
+    """Two people who always disagree: many answers do not make the mean certain."""
     people, questions = np.repeat([0, 1], 200), np.tile(np.arange(200), 2)
     values = np.where(people == 0, 1.0, 2.0)[:, None]
     assert bootstrap(values, people, questions)[0].tolist() == [1.0, 2.0]

@@ -1,4 +1,4 @@
-"""Figures on real photographs that everybody can check: halves of one set are near, drawings far, noise has no classes."""
+"""Scores on real photographs that anyone can check: halves of one set are close, drawings are far, noise has no classes."""
 
 from __future__ import annotations
 

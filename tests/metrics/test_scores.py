@@ -24,7 +24,7 @@ from stackgan_cli.metrics.scores import (
 
 
 def features(n: int, dim: int, seed: int, shift: float = 0.0) -> np.ndarray:
-    """Like pooled activations: not negative, correlated, with a spectrum that decays."""
+    """Like pooled activations: nonnegative, correlated, with a decaying spectrum."""
     mixing = np.random.default_rng(99).standard_normal((dim, dim)) * np.exp(-6 * np.arange(dim) / dim)[:, None]
     return np.maximum(np.random.default_rng(seed).standard_normal((n, dim)) @ mixing / 4 + 0.1 + shift, 0)
 
@@ -68,7 +68,7 @@ def test_moments_refuse_what_would_spoil_them() -> None:
     with pytest.raises(DataError, match="not finite"):
         moments.add(np.array([[1.0, np.nan, 0.0]]))
     moments.add(np.ones((1, 3)))
-    with pytest.raises(DataError, match="at least 2 images, and there are 1"):
+    with pytest.raises(DataError, match="at least 2 images, but there are 1"):
         _ = moments.covariance
     with pytest.raises(MismatchError, match="3 and of 4 dimensions"):
         moments.merge(Moments(4))
@@ -83,7 +83,7 @@ def test_frechet_of_gaussians_with_known_distance() -> None:
     shift = np.arange(dim, dtype=float)
     assert frechet_distance(mean, eye, mean + shift, eye) == pytest.approx(shift @ shift, rel=1e-12)
     assert frechet_distance(mean, a**2 * eye, mean, b**2 * eye) == pytest.approx(dim * (a - b) ** 2, rel=1e-12)
-    # Commuting covariances: the distance of the roots of their eigenvalues, also where some of these are 0.
+    # Commuting covariances: the distance between the roots of their eigenvalues, even where some are 0.
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((dim, dim)))[0]
     first, second = np.array([4.0, 1, 9, 0, 0, 2, 0]), np.array([1.0, 1, 0, 0, 16, 3, 0])
     value = frechet_distance(mean, basis * first @ basis.T, mean, basis * second @ basis.T)
@@ -102,7 +102,7 @@ def test_frechet_is_symmetric_and_both_forms_agree_at_every_rank(n1: int, n2: in
     of_features, of_moments = frechet_distance_of_features(a, b), frechet_distance(*moments_of(a), *moments_of(b))
     assert of_moments == pytest.approx(of_features, rel=1e-6)
     assert frechet_distance_of_features(b, a) == pytest.approx(of_features, rel=1e-8)
-    # The definition, on the spans of the data, where the covariances are regular.
+    # The definition on the span of the data, where the covariances are regular.
     first, second = (rows - rows.mean(0) for rows in (a, b))
     root = np.linalg.svd(first @ second.T / np.sqrt((n1 - 1) * (n2 - 1)), compute_uv=False).sum()
     traces = sum(np.square(rows).sum() / (len(rows) - 1) for rows in (first, second))
@@ -123,7 +123,7 @@ def test_frechet_of_a_set_and_itself_is_zero_and_never_below() -> None:
 
 
 def test_frechet_of_features_that_repeat_is_exact() -> None:
-    """Forty images of which four differ: 36 singular values are 0, and as roots of eigenvalues they would be noise."""
+    """Forty images, only four of them different: 36 singular values are 0; computed as roots of eigenvalues they would be noise."""
     repeated, others = np.repeat(features(4, 200, 5), 10, axis=0), features(60, 200, 6)
     centred = (repeated - repeated.mean(0)) / np.sqrt(39), (others - others.mean(0)) / np.sqrt(59)
     left, size, _ = np.linalg.svd(centred[0].T, full_matrices=False)
@@ -152,7 +152,7 @@ def test_inception_score_of_uniform_and_of_one_hot_probabilities() -> None:
     one_hot = np.where(np.eye(50, dtype=bool), 0.0, -np.inf)
     mean, std = inception_score(np.tile(one_hot, (20, 1)).astype(np.float32))
     assert (mean, std) == pytest.approx((50.0, 0.0), rel=1e-9, abs=1e-9)
-    # A split of one class has the score 1, and a class that never comes adds nothing.
+    # A split with one class has score 1, and a class that never occurs adds nothing.
     assert inception_score(np.repeat(one_hot, 2, axis=0), splits=50)[0] == pytest.approx(1.0)
 
 
@@ -164,7 +164,7 @@ def test_inception_score_by_hand_over_contiguous_splits_with_divisor_n() -> None
 
     parts = [direct(p[:1]), direct(p[1:])]
     assert inception_score(np.log(p), splits=2) == pytest.approx((np.mean(parts), abs(parts[0] - parts[1]) / 2))
-    with pytest.raises(DataError, match="over 10 splits needs at least 10 images, and there are 3"):
+    with pytest.raises(DataError, match="over 10 splits needs at least 10 images, but there are 3"):
         inception_score(np.log(p))
     with pytest.raises(DataError, match="not finite"):
         inception_score(np.full((10, 3), np.nan))
@@ -203,16 +203,16 @@ def column(*values: float) -> np.ndarray:
 
 
 def test_precision_and_recall_on_a_line() -> None:
-    """Nearest of 0, 1, 2, 10 are at 1, 1, 1, 8; of 1.5, 3, 30, 100 at 1.5, 1.5, 27, 70."""
+    """Distances to the nearest neighbor: 1, 1, 1, 8 for 0, 1, 2, 10; and 1.5, 1.5, 27, 70 for 1.5, 3, 30, 100."""
     real, fake = column(0, 1, 2, 10), column(1.5, 3, 30, 100)
-    # Fakes in a ball of a real: 1.5, and 3. Reals in a ball of a fake: 0 (on the surface), 1 and 2 in 1.5's, 10 in 30's.
+    # Fakes in the ball of a real: 1.5 and 3. Reals in the ball of a fake: 0 (on the surface), 1 and 2 in 1.5's, 10 in 30's.
     assert precision_recall(real, fake, k=1) == (0.5, 1.0)
-    # With k = 2 radii are 2, 1, 2, 9 and 28.5, 27, 28.5, 97: everything but 30 and 100 is inside.
+    # With k = 2, radii are 2, 1, 2, 9 and 28.5, 27, 28.5, 97: everything except 30 and 100 is inside.
     assert precision_recall(real, fake, k=2) == (0.5, 1.0)
     assert precision_recall(real, real + 1000, k=1) == (0.0, 0.0)
     assert precision_recall(real, real, k=1) == (1.0, 1.0)
     assert precision_recall(column(0, 1, 2), column(3, 50, 51), k=1) == (pytest.approx(1 / 3), 1.0)  # 3 is on the surface of 2's ball
-    # What is given first is the reference.
+    # The first argument is the reference.
     assert precision_recall(fake, real, k=1) == (1.0, 0.5)
 
 
@@ -220,12 +220,12 @@ def test_a_collapsed_set_is_precise_and_recalls_nothing() -> None:
     real = features(60, 300, 1).astype(np.float32)
     collapsed = np.repeat(real[7:8], 50, axis=0)
     assert precision_recall(real, collapsed) == (1.0, pytest.approx(1 / 60))
-    with pytest.raises(DataError, match="by 3 neighbors needs at least 4 images, and there are 3"):
+    with pytest.raises(DataError, match="by 3 neighbors needs at least 4 images, but there are 3"):
         precision_recall(real, collapsed[:3])
 
 
 def test_equal_features_are_at_distance_0_and_others_are_not() -> None:
-    """|x|^2 + |y|^2 - 2 x.y of equal vectors rounds to something else."""
+    """|x|^2 + |y|^2 - 2 x.y of equal vectors does not round to 0."""
     rows = torch.from_numpy(features(50, 512, 2) + 3)
     _, _, squares = next(scores._squared_distances(rows, rows))
     assert (squares.diagonal() == 0).all() and (squares == 0).sum() == 50
@@ -257,7 +257,7 @@ def test_r_precision_of_perfect_random_and_indistinct_vectors() -> None:
 def test_r_precision_counts_every_image_and_folds_are_contiguous() -> None:
     texts = np.eye(23)
     images = texts.copy()
-    images[-1] *= -1  # only the last is wrong: it lies in the last of ten folds, which has 3 images
+    images[-1] *= -1  # only the last is wrong: it is in the last of ten folds, which has 3 images
     mean, std = r_precision(images, texts, candidates=5)
     shares = np.array([1.0] * 9 + [2 / 3])
     assert (mean, std) == pytest.approx((shares.mean(), shares.std()))
@@ -271,7 +271,7 @@ def test_candidates_are_the_own_text_and_different_ones_of_other_classes() -> No
     assert (classes[drawn[:, 1:]] != classes[:, None]).all()
     assert set(drawn[:, 1:].ravel()) == set(range(81))
     assert (drawn == scores._candidates(classes, 30, seed=0)).all()
-    with pytest.raises(DataError, match="with 43 candidates needs at least 42 texts of other classes, and there are 41"):
+    with pytest.raises(DataError, match="with 43 candidates needs at least 42 texts of other classes, but there are 41"):
         scores._candidates(classes, 43, seed=0)
 
 

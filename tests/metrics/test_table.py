@@ -1,4 +1,4 @@
-"""The table of metrics: importable without torch, and a new metric is one entry that is given what it asks for and nothing else."""
+"""The table of metrics: importable without torch, and a new metric is one entry that gets what it asks for and nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stackgan_cli.metrics.protocols import find_protocol
 from stackgan_cli.metrics.table import METRICS, find_metrics
 
 ALWAYS = {"count", "class_ids", "seed", "splits", "compat"}
-"""Inputs that every metric is given."""
+"""Inputs that every metric gets."""
 
 
 def test_the_table_imports_nothing_heavy() -> None:
@@ -71,7 +71,7 @@ def test_the_minimum_may_depend_on_the_protocol() -> None:
     protocol = find_protocol("default")
     (metric,) = find_metrics(["is"])
     check([metric], images, None, replace(protocol, splits=5))
-    with pytest.raises(DataError, match="is needs at least 6 images, and there are 5"):
+    with pytest.raises(DataError, match="is needs at least 6 images, but there are 5"):
         check([metric], images, None, replace(protocol, splits=6))
     with pytest.raises(UsageError, match="needs a label for every image"):
         check(find_metrics(["accuracy"]), images, None, protocol)

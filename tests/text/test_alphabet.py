@@ -1,4 +1,4 @@
-"""The 201-character coding agrees with the published alphabet, and tells what it could not keep."""
+"""The 201-character encoding agrees with the published alphabet, and notes say what it loses."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_notes() -> None:
     assert coding_notes("A red bird with black wings.") == []
     assert coding_notes("  ") == ["the caption is empty"]
     (unknown,) = coding_notes("a bird – naïve")
-    assert "'–'" in unknown and "'ï'" in unknown and "left blank" in unknown
+    assert "'–'" in unknown and "'ï'" in unknown and "are ignored" in unknown
     assert "read as spaces" in coding_notes("é", unknown="space")[0]
     assert "'A'" in coding_notes("A", lowercase=False)[0]
     (cut,) = coding_notes("y" * 201 + "é")

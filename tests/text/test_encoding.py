@@ -1,4 +1,4 @@
-"""encode_captions gives each caption its own vector, encodes equal ones once, and reports its progress."""
+"""encode_captions gives each caption its own embedding, encodes equal ones once, and reports progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stackgan_cli.text.encoding import encode_captions
 
 
 class CountingNetwork:
-    """The first characters as a vector; remembers the batches it saw."""
+    """The first characters as an embedding; records the batches it receives."""
 
     def __init__(self) -> None:
         self.batches: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""Curves: round numbers at the axes, lines that go where the data go, nothing lost or invented by thinning."""
+"""Curves: round numbers on the axes, lines that follow the data, nothing lost or invented by thinning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of maps: what is in the file, and what a browser shows under the pointer."""
+"""The page of maps: the contents of the file, and what a browser shows under the pointer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOX = "(() => { const b = document.getElementById('near').getBoundingClientRect(
 
 
 def page() -> str:
-    """Two maps: 2 x 2 tiles of one colour each, the last place empty; and a single tile."""
+    """Two maps: 2 x 2 tiles of one color each, with the last place empty; and a single tile."""
     tiles = np.repeat(np.repeat(COLOURS.reshape(2, 2, 3), 16, 0), 16, 1)
     panels = [
         MapPanel("generated images", "2 of 3 images repeat", tiles, [["a red bird", NASTY], ["a blue bird", None]]),

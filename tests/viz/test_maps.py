@@ -1,4 +1,4 @@
-"""Positions, places and repeats of maps, on sets whose answer is known."""
+"""Positions, places and repeats of maps, on sets with known answers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_default_grid_is_filled() -> None:
 
 
 def test_repeats_are_connected_components() -> None:
-    """Against scipy, on sets whose images are joined directly, through others, and not at all."""
+    """Against scipy, on sets whose images are linked directly, through others, or not at all."""
     random = np.random.default_rng(0)
     base = random.uniform(0, 255, (40, 768))
     pixels = (base[random.integers(0, 40, 600)] + random.normal(0, 4, (600, 768)) * random.random((600, 1))).astype(np.float32)
@@ -98,7 +98,7 @@ def test_a_collapsed_generator_is_shown_as_such() -> None:
         assert page.shape == (96, 96, 3) and (page[0] == maps.group_colour(0)).all(), "every tile is outlined"
     mixed = np.concatenate([noise(200, 64, seed=1), one[:20], np.repeat(noise(1, 64, seed=2), 30, 0)])
     repeats = maps.find_repeats(maps.pixel_features(mixed))
-    # Noise averaged over 4 x 4 px varies by 18 levels: no two are repeats.
+    # Noise averaged over 4 x 4 px varies by 18 levels: no two images are repeats.
     assert repeats.sizes == [30, 20] and (repeats.groups[:200] == -1).all() and (repeats.groups[220:] == 0).all()
 
 

@@ -1,4 +1,4 @@
-"""The nearest of many, against all distances at once, and the sheet that shows them."""
+"""The nearest neighbors, against all distances computed at once, and the sheet that shows them."""
 
 from __future__ import annotations
 

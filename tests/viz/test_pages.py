@@ -1,4 +1,4 @@
-"""Pages that carry everything in themselves, and that no text can break out of."""
+"""Self-contained pages, whose markup no text can break."""
 
 from __future__ import annotations
 

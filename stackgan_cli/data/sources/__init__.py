@@ -1,4 +1,4 @@
-"""The datasets that `stackgan prepare` knows. A new one is a file in this folder, which defines its row, and a name in the table."""
+"""The datasets that `stackgan prepare` supports. To add one, define its row in a file in this folder and list the file in the table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DATASETS: dict[str, Dataset] = {module.DATASET.name: module.DATASET for module i
 
 
 def dataset_names() -> list[str]:
-    """Names that `prepare` takes."""
+    """Names that `prepare` accepts."""
     return list(DATASETS)
 
 
 def find_dataset(name: str) -> Dataset:
-    """The dataset called `name`. Raises UsageError, with a suggestion, when there is none."""
+    """The dataset called `name`. Raises UsageError with a suggestion for an unknown name."""
     if name not in DATASETS:
         raise UsageError(
             f"there is no dataset {name!r}{did_you_mean(name, DATASETS)}", where="prepare", hint=f"choose from {', '.join(DATASETS)}"
@@ -27,14 +27,14 @@ def find_dataset(name: str) -> Dataset:
 
 
 def dataset_of(cache: Cache) -> Dataset:
-    """The dataset that a cache was made from. One that is not in the table is treated like CUB, as photographs with captions."""
+    """The dataset that a cache was made from. An unknown one is treated like CUB, as photographs with captions."""
     return DATASETS.get(cache.dataset, cub.DATASET)
 
 
 def gather(name: str, options: SourceOptions) -> Gathered:
-    """The records of a dataset. Raises UsageError for an unknown name, DataError when it is not there or damaged."""
+    """The records of a dataset. Raises UsageError for an unknown name, DataError when the dataset is missing or damaged."""
     if name != demo.DATASET.name and (options.count, options.species) != (None, None):
-        raise UsageError("only the demo set has numbers of images and species to choose", where="--count, --species", hint="leave them out")
+        raise UsageError("these options apply to the demo dataset only", where="--count, --species", hint="leave them out")
     gathered = find_dataset(name).gather(options)
     if not len(gathered.records):
         raise DataError(f"the dataset {name!r} has no images", where=options.source or "")

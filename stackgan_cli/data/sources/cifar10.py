@@ -1,7 +1,7 @@
-"""CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 photographs of 32 px of ten kinds of things, in the "python version" of its author.
+"""CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 photographs of ten classes at 32 px, in its author's "python version".
 
-That is a folder `cifar-10-batches-py/` of pickles, or its archive. Pickles can do anything when they are read, so every file is compared
-with its published MD5 before torchvision reads it.
+That is a folder `cifar-10-batches-py/` of pickles, or its archive. Reading a pickle can run arbitrary code, so every file is checked
+against its published MD5 before torchvision reads it.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ def _holds(folder: Path) -> bool:
 
 
 def holds_cifar10(source: Path) -> bool:
-    """Whether a folder holds CIFAR-10 or its archive."""
+    """Whether a folder contains CIFAR-10 or its archive."""
     return (source / ARCHIVE).is_file() or any(_holds(place) for place in (source, *(source / name for name in BELOW)))
 
 
 def cifar10_records(source: Path) -> LabelledRecords:
-    """Raises DataError when a file is not there or is another than the published one."""
+    """The records of CIFAR-10. Raises DataError when a file is missing or differs from the published one."""
     if source.is_dir() and not any(_holds(place) for place in (source, *(source / name for name in BELOW))):
         other = next((name for name in OTHER_VERSIONS if (source / name).exists()), None)
         if other is not None:
-            raise DataError(f"{other} is of another version of CIFAR-10", where=source, hint=f"get the python version, {ARCHIVE}")
+            raise DataError(f"{other} belongs to another version of CIFAR-10", where=source, hint=f"download the python version, {ARCHIVE}")
         if (source / ARCHIVE).is_file():
             from torchvision.datasets import CIFAR10
 
             check_published(source, [(ARCHIVE, CIFAR10.tgz_md5)])
-            with tempfile.TemporaryDirectory() as folder:  # the source may be a folder that cannot be written
+            with tempfile.TemporaryDirectory() as folder:  # the source may be read-only
                 extract(source / ARCHIVE, Path(folder))
                 return _read(Path(folder) / FOLDER)
     return _read(folder_with("CIFAR-10", source, BELOW, _holds, f"{FOLDER}/ or {ARCHIVE}"))
@@ -51,7 +51,7 @@ def _read(folder: Path) -> LabelledRecords:
     from torchvision.datasets import CIFAR10
 
     class Here(CIFAR10):
-        """Looks for its files in the folder given itself, whatever that is called."""
+        """Looks for its files directly in the given folder, whatever its name."""
 
         base_folder = ""
 
@@ -66,7 +66,7 @@ def _read(folder: Path) -> LabelledRecords:
 
 
 def obtain_cifar10(folder: Path) -> Path:
-    """Download CIFAR-10 into `folder`. Returns it."""
+    """Download CIFAR-10 into `folder`. Returns `folder`."""
     from torchvision.datasets import CIFAR10
 
     with downloading("cifar10", folder):
@@ -76,7 +76,7 @@ def obtain_cifar10(folder: Path) -> Path:
 
 DATASET = Dataset(
     "cifar10",
-    "photographs of ten kinds of things",
+    "photographs of ten classes of objects",
     gathering("cifar10", holds_cifar10, obtain_cifar10, cifar10_records),
     image_size=32,
     crop="none",

@@ -1,10 +1,10 @@
-"""CUB-200-2011 (Wah et al. 2011) with the ten captions an image of Reed et al. (CVPR 2016), as their authors publish them.
+"""CUB-200-2011 (Wah et al. 2011) with ten captions per image from Reed et al. (CVPR 2016), as their authors publish them.
 
-Looked for in the folder given, in the layouts people have: `CUB_200_2011/` with images.txt and the other lists, and the captions in
+The given folder may have any of the common layouts: `CUB_200_2011/` with images.txt and the other lists, and the captions in
 `cvpr2016_cub/text_c10/CLASS/IMAGE.txt`, `birds/text*/CLASS/IMAGE.txt` or a `text_c10` or `text` folder beside the images. Caption
-folders are matched by the three digits in front, because 17 of the 200 are spelled differently there.
+folders are matched by their leading three digits, because 17 of the 200 names are spelled differently there.
 
-The split is the class-disjoint one of all the papers (150 classes to train on, 50 held out), not CUB's train_test_split.txt.
+The split is the class-disjoint one used by all the papers (150 training classes, 50 held out), not CUB's train_test_split.txt.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ IMAGES = Remote(
     url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
     file_name="CUB_200_2011.tgz",
     size=1_150_585_339,
-    digest="md5:97eceeb196236b17998738112f37df78",  # the publisher states an MD5 and no SHA-256
+    digest="md5:97eceeb196236b17998738112f37df78",  # the publisher states an MD5 but no SHA-256
 )
 CAPTION_ARCHIVES = ("cvpr2016_cub.tar.gz", "cvpr2016_cub.tgz", "birds.zip")
 CAPTIONS_PAGE = "https://drive.google.com/open?id=0B0ywwgffWnLLZW9uVHNjb2JmNlE"
 CAPTIONS_HINT = (
-    "the captions are the folder text_c10 of cvpr2016_cub.tar.gz (or text of birds.zip): put cvpr2016_cub/ beside CUB_200_2011/, "
-    "and give the folder that holds both with --source"
+    "the captions are in the folder text_c10 of cvpr2016_cub.tar.gz (or text of birds.zip): put cvpr2016_cub/ beside CUB_200_2011/, "
+    "and give the folder that contains both with --source"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class CubRecords(Sequence[Record]):
-    """The images of a CUB folder that are there, in the order of images.txt. Captions are read when a record is asked for."""
+    """The images found in a CUB folder, in the order of images.txt. Captions are read when a record is accessed."""
 
     images: Path
     captions: Path
@@ -59,7 +59,7 @@ class CubRecords(Sequence[Record]):
     caption_folders: dict[str, str]
     """Three digits -> folder name under `captions`."""
     absent: int
-    """How many images of images.txt are not in the folder."""
+    """Number of images in images.txt that are not in the folder."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -87,28 +87,28 @@ class CubRecords(Sequence[Record]):
         return (self[i] for i in range(len(self)))
 
     def _captions(self, name: str) -> tuple[str, ...]:
-        """The captions of an image, one a line; empty when its file is not there."""
+        """The captions of an image, one per line of its file; empty when the file does not exist."""
         folder, image = name.rpartition(".")[0].split("/", 1)
         path = self.captions / self.caption_folders.get(folder[:3], folder) / f"{image}.txt"
         try:
             text = path.read_bytes().decode("utf-8", errors="replace")
         except FileNotFoundError:
             return ()
-        # In a few files an old conversion made two U+FFFD of each space; the released readers undo it likewise.
+        # In a few files an old conversion turned each space into two U+FFFD; the released readers undo it the same way.
         lines = (" ".join(line.replace("\ufffd", " ").split()) for line in text.split("\n"))
         return tuple(line for line in lines if line)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know about this copy."""
+        """Notes for the user about this copy."""
         listed = len(self) + self.absent
         return (f"{self.absent} of the {listed} images in images.txt are not in {self.images}",) if self.absent else ()
 
 
 def cub_records(source: Path) -> CubRecords:
-    """Read the lists of a CUB-200-2011 copy; `source` is the `CUB_200_2011` folder or one that holds it.
+    """Read the lists of a CUB-200-2011 copy; `source` is the `CUB_200_2011` folder or one that contains it.
 
-    Raises DataError when the images, a list or the captions are not there, or when the copy is CUB-200 of 2010.
+    Raises DataError when the images, a list or the captions are missing, or when the copy is CUB-200 from 2010.
     """
     root = find_images(source)
     captions, folders = find_captions(source, root)
@@ -119,15 +119,15 @@ def cub_records(source: Path) -> CubRecords:
     here = [number for number, values in names.items() if (root / "images" / values[0]).is_file()]
     if not here:
         raise DataError(
-            f"none of the {len(names)} images that images.txt lists is there", where=root / "images", hint="extract CUB_200_2011.tgz anew"
+            f"none of the {len(names)} images in images.txt exist", where=root / "images", hint="extract CUB_200_2011.tgz again"
         )
     for table, path in ((labels, "image_class_labels.txt"), (boxes, "bounding_boxes.txt")):
         lacking = next((number for number in here if number not in table), None)
         if lacking is not None:
-            raise DataError(f"has no line for image {lacking}", where=root / path, hint="extract CUB_200_2011.tgz anew")
+            raise DataError(f"has no line for image {lacking}", where=root / path, hint="extract CUB_200_2011.tgz again")
     unnamed = next((labels[number][0] for number in here if labels[number][0] not in classes), None)
     if unnamed is not None:
-        raise DataError(f"has no line for class {unnamed}", where=root / "classes.txt", hint="extract CUB_200_2011.tgz anew")
+        raise DataError(f"has no line for class {unnamed}", where=root / "classes.txt", hint="extract CUB_200_2011.tgz again")
     records = CubRecords(
         images=root / "images",
         captions=captions,
@@ -145,9 +145,9 @@ def cub_records(source: Path) -> CubRecords:
 
 
 def obtain_cub(folder: Path, progress: Progress | None = None) -> Path:
-    """Have CUB in `folder`: unpack what archives are there, download the images. Returns `folder`.
+    """Put CUB into `folder`: unpack the archives found there, download the images. Returns `folder`.
 
-    Raises DataError when the captions are not there: they lie behind a page that needs a browser.
+    Raises DataError when the captions are missing: downloading them needs a browser.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if _caption_root(folder, folder / "CUB_200_2011") is None:
@@ -156,8 +156,8 @@ def obtain_cub(folder: Path, progress: Progress | None = None) -> Path:
             raise DataError(
                 "the captions of CUB cannot be downloaded without a browser",
                 where=folder,
-                hint=f"get cvpr2016_cub.tar.gz from {CAPTIONS_PAGE}, put it at {folder / CAPTION_ARCHIVES[0]}, and run again; "
-                "or give a folder that holds images and captions with --source",
+                hint=f"get cvpr2016_cub.tar.gz from {CAPTIONS_PAGE}, save it as {folder / CAPTION_ARCHIVES[0]}, and run again; "
+                "or give a folder that contains images and captions with --source",
             )
         extract(archive, folder)
     if _image_root(folder) is None:
@@ -175,30 +175,30 @@ def _image_root(source: Path) -> Path | None:
 
 
 def holds_cub(source: Path) -> bool:
-    """Whether a folder holds the images of CUB-200-2011 and captions."""
+    """Whether a folder contains the images of CUB-200-2011 and captions."""
     root = _image_root(source)
     return root is not None and _caption_root(source, root) is not None
 
 
 def find_images(source: Path) -> Path:
-    """The folder with images.txt and images/. Raises DataError, which tells CUB-200 of 2010 from a folder without CUB."""
+    """The folder with images.txt and images/. Raises DataError, which distinguishes CUB-200 from 2010 from a folder without CUB."""
     if not source.is_dir():
-        raise DataError("there is no such folder", where=source, hint="give the folder that holds CUB_200_2011/ with --source")
+        raise DataError("no such folder", where=source, hint="give the folder that contains CUB_200_2011/ with --source")
     root = _image_root(source)
     if root is not None:
         return root
     for root in _image_places(source):
         if (root / "annotations-mat").is_dir() or (root / "lists" / "files.txt").is_file() or root.resolve().name == "CUB_200_2010":
             raise DataError(
-                "this is CUB-200 of 2010, which has other images",
+                "this is CUB-200 from 2010, which has different images",
                 where=root,
-                hint="the captions belong to CUB-200-2011: get CUB_200_2011.tgz",
+                hint="the captions belong to CUB-200-2011: download CUB_200_2011.tgz",
             )
     for root in _image_places(source):
         missing = [name for name in (*LISTS, "images") if not (root / name).exists()]
         if len(missing) <= len(LISTS):
-            raise DataError(f"{', '.join(missing)} not found", where=root, hint="extract CUB_200_2011.tgz anew")
-    raise DataError("no CUB-200-2011 in this folder", where=source, hint="give the folder that holds CUB_200_2011/ with --source")
+            raise DataError(f"{', '.join(missing)} not found", where=root, hint="extract CUB_200_2011.tgz again")
+    raise DataError("no CUB-200-2011 in this folder", where=source, hint="give the folder that contains CUB_200_2011/ with --source")
 
 
 def _caption_root(source: Path, root: Path) -> tuple[Path, dict[str, str]] | None:
@@ -214,7 +214,7 @@ def _caption_root(source: Path, root: Path) -> tuple[Path, dict[str, str]] | Non
 
 
 def find_captions(source: Path, root: Path) -> tuple[Path, dict[str, str]]:
-    """The folder of captions, and its class folders by their three digits. Raises DataError when there is none."""
+    """The folder of captions, and its class folders by their three digits. Raises DataError when there are no captions."""
     found = _caption_root(source, root)
     if found is None:
         raise DataError("there are no captions here", where=source, hint=CAPTIONS_HINT)
@@ -222,7 +222,7 @@ def find_captions(source: Path, root: Path) -> tuple[Path, dict[str, str]]:
 
 
 def _table(path: Path, columns: int, kind: type) -> dict[int, tuple]:
-    """Lines `number value...` as {number: values}. Raises DataError with the line that is malformed."""
+    """Lines `number value...` as {number: values}. Raises DataError for a malformed line."""
     table: dict[int, tuple] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if not line.strip():
@@ -233,12 +233,12 @@ def _table(path: Path, columns: int, kind: type) -> dict[int, tuple]:
                 raise ValueError
             table[int(fields[0])] = tuple(kind(value) for value in fields[1:])
         except ValueError:
-            raise DataError(f"line {number} is not what CUB has there: {line[:60]!r}", where=path, hint="extract it anew") from None
+            raise DataError(f"line {number} is malformed: {line[:60]!r}", where=path, hint="extract it again") from None
     return table
 
 
 def _parts(path: Path, here: Sequence[int]) -> np.ndarray | None:
-    """(len(here), 15, 3) float32 x, y, visible; None when the list is not there."""
+    """(len(here), 15, 3) float32 x, y, visible; None when the list does not exist."""
     if not path.is_file():
         return None
     place = {number: i for i, number in enumerate(here)}
@@ -250,7 +250,7 @@ def _parts(path: Path, here: Sequence[int]) -> np.ndarray | None:
                 if int(image) in place:
                     parts[place[int(image)], int(part) - 1] = float(x), float(y), float(visible)
             except (ValueError, IndexError):
-                raise DataError(f"line {number} is not what CUB has there: {line[:60]!r}", where=path, hint="extract it anew") from None
+                raise DataError(f"line {number} is malformed: {line[:60]!r}", where=path, hint="extract it again") from None
     return parts
 
 

@@ -1,4 +1,4 @@
-"""The drawn birds (data/demo_birds.py) as a dataset: nothing to download."""
+"""The demo birds (data/demo_birds.py) as a dataset: nothing to download."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from stackgan_cli.data.sources.base import Dataset, Gathered, SourceOptions, ref
 
 
 def _gather(options: SourceOptions) -> Gathered:
-    refuse_source(options, "the demo set is drawn, not read")
+    refuse_source(options, "the demo dataset is drawn, not read from a folder")
     count = 3000 if options.count is None else options.count
     species = min(1000, count) if options.species is None else options.species
     return Gathered(demo_records(count, species, options.seed, options.image_size))

@@ -1,6 +1,6 @@
-"""The 1,797 handwritten digits of 8 px that scikit-learn carries (UCI, Alpaydin and Kaynak 1998): real data with nothing to download.
+"""The 1,797 handwritten digits of 8 px included in scikit-learn (UCI, Alpaydin and Kaynak 1998): real data with nothing to download.
 
-They have no published split here: four fifths of each digit are to train on, one fifth to test on, chosen once and for all.
+They come without a split: a fixed four fifths of each digit are for training, one fifth for testing.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from stackgan_cli.data.sources.base import Dataset, Gathered, SourceOptions, ref
 from stackgan_cli.data.sources.labelled import DIGITS, LabelledRecords
 
 LEVELS = 16
-"""Grey levels above black."""
+"""Gray levels above black."""
 
 
 @dataclass(frozen=True, slots=True)
 class Enlarged:
-    """A digit of 8 px, float (8, 8) from 0 to 16; called, it gives uint8 (side, side, 3), smoothly enlarged."""
+    """A digit of 8 px, float (8, 8) from 0 to 16; calling it returns uint8 (side, side, 3), smoothly enlarged."""
 
     image: np.ndarray
     side: int
@@ -32,7 +32,7 @@ class Enlarged:
 
 
 def digits_records(image_size: int) -> LabelledRecords:
-    """All digits, drawn at `image_size` px."""
+    """All digits, enlarged to `image_size` px."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -49,7 +49,7 @@ def _gather(options: SourceOptions) -> Gathered:
 
 DATASET = Dataset(
     "digits",
-    "the digits that scikit-learn carries, enlarged; nothing to download",
+    "the digits included in scikit-learn, enlarged; nothing to download",
     _gather,
     image_size=28,
     crop="none",

@@ -1,4 +1,4 @@
-"""What the datasets with labels in the place of captions share: their records, and torchvision's downloads with errors of ours."""
+"""Shared by the datasets that have labels instead of captions: their records, and torchvision's downloads with our errors."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from stackgan_cli.errors import DataError, EnvironmentProblem
 
 DIGITS = tuple("0123456789")
 TIMEOUT = 30.0
-"""Seconds without a byte after which a download has failed."""
+"""Seconds without a byte after which a download fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """An image in memory, uint8 (H, W) or (H, W, 3); called, it gives (H, W, 3). Small enough to be handed to another process."""
+    """An image in memory, uint8 (H, W) or (H, W, 3); calling it returns (H, W, 3). Small enough to be sent to another process."""
 
     image: np.ndarray
 
@@ -36,7 +36,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class LabelledRecords(Sequence[Record]):
-    """All images of a dataset, those to train on first."""
+    """All images of a dataset, the training images first."""
 
     images: np.ndarray
     """uint8 (N, H, W) or (N, H, W, 3)."""
@@ -44,21 +44,21 @@ class LabelledRecords(Sequence[Record]):
     """(N,) integers, indices into `classes`."""
     num_train: int
     classes: tuple[str, ...]
-    """In the order of their numbers, which has to be that of the alphabet: a cache sorts them."""
+    """Ordered by number, which must be alphabetical order, because a cache sorts them."""
     draw: Callable[[np.ndarray], Callable[[], np.ndarray]] = Pixels
-    """What makes of `images[i]` the image of a record."""
+    """Turns `images[i]` into the image of a record."""
 
     @classmethod
     def of(cls, read: Callable[[bool], tuple[np.ndarray, np.ndarray]], classes: tuple[str, ...], where: Path) -> LabelledRecords:
-        """From what `read(train)` gives of each split: images and labels. Raises DataError when these do not belong together."""
+        """From `read(train)`, which returns the images and labels of a split. Raises DataError when they do not match."""
         splits = [read(True), read(False)]
         for images, labels in splits:
             if labels.shape != images.shape[:1]:
-                raise DataError(f"has {len(images):,} images and {labels.size:,} labels", where=where, hint="get its files anew")
+                raise DataError(f"has {len(images):,} images but {labels.size:,} labels", where=where, hint="download its files again")
             if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-                raise DataError(f"has labels from {labels.min()} to {labels.max()}, and not 0 to {len(classes) - 1}", where=where)
+                raise DataError(f"has labels from {labels.min()} to {labels.max()} instead of 0 to {len(classes) - 1}", where=where)
         if splits[0][0].shape[1:] != splits[1][0].shape[1:]:
-            raise DataError("has training and test images of different sizes", where=where, hint="get its files anew")
+            raise DataError("has training and test images of different sizes", where=where, hint="download its files again")
         images, labels = (np.concatenate(parts) for parts in zip(*splits, strict=True))
         return cls(images, labels, len(splits[0][0]), classes)
 
@@ -83,7 +83,7 @@ class LabelledRecords(Sequence[Record]):
 def gathering(
     name: str, holds: Callable[[Path], bool], obtain: Callable[[Path], Path], read: Callable[[Path], LabelledRecords]
 ) -> Callable[[SourceOptions], Gathered]:
-    """How a dataset that torchvision downloads is gathered: from the folder given, from the usual places, or by `obtain`."""
+    """The `gather` function of a dataset that torchvision downloads: from the given folder, from the usual places, or by `obtain`."""
 
     def gather(options: SourceOptions) -> Gathered:
         source = options.source or find_source(name, options.workspace, holds)
@@ -94,9 +94,9 @@ def gathering(
 
 @contextmanager
 def downloading(name: str, folder: Path) -> Iterator[None]:
-    """Whatever torchvision's download of a dataset into `folder` raises, as one error of ours."""
+    """Turn whatever torchvision's download of a dataset into `folder` raises into one of our errors."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none, and would wait for ever
+    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none and would wait forever
     try:
         yield
     except (URLError, http.client.HTTPException, TimeoutError, ConnectionError, RuntimeError) as error:
@@ -104,7 +104,7 @@ def downloading(name: str, folder: Path) -> Iterator[None]:
         raise EnvironmentProblem(
             f"{name} cannot be downloaded: {reason}",
             where=folder,
-            hint=f"run the same command again, or get its files by other means and name their folder: stackgan prepare {name} --source DIR",
+            hint=f"run the same command again, or get its files some other way and give their folder: stackgan prepare {name} --source DIR",
         ) from None
     except OSError as error:
         if error.errno in FULL:
@@ -115,21 +115,21 @@ def downloading(name: str, folder: Path) -> Iterator[None]:
 
 
 def folder_with(name: str, source: Path, below: Sequence[str], holds: Callable[[Path], bool], files: str) -> Path:
-    """`source` or the first of its folders `below` that `holds` the dataset. Raises DataError, which tells what is looked for."""
+    """`source`, or the first of its subfolders `below` for which `holds` is true. Raises DataError, which says which files are expected."""
     if not source.is_dir():
-        raise DataError("there is no such folder", where=source, hint=f"give the folder that holds {files} with --source")
+        raise DataError("no such folder", where=source, hint=f"give the folder that contains {files} with --source")
     found = next((place for place in (source, *(source / name for name in below)) if holds(place)), None)
     if found is None:
-        raise DataError(f"no {name} in this folder", where=source, hint=f"give the folder that holds {files} with --source")
+        raise DataError(f"no {name} in this folder", where=source, hint=f"give the folder that contains {files} with --source")
     return found
 
 
 def check_published(folder: Path, files: Sequence[tuple[str, str]]) -> None:
-    """Raises DataError unless each of `files` (name, MD5 that its publisher states) is in `folder`, and is that one."""
+    """Raise DataError unless each of `files` (name, published MD5) exists in `folder` and matches its MD5."""
     from torchvision.datasets.utils import check_integrity
 
     for name, digest in files:
         if not (folder / name).is_file():
-            raise DataError(f"{name} not found", where=folder, hint="get its files anew")
+            raise DataError(f"{name} not found", where=folder, hint="download its files again")
         if not check_integrity(folder / name, digest):
-            raise DataError("is damaged, or not the published file (another MD5)", where=folder / name, hint="download it again")
+            raise DataError("is damaged, or not the published file (the MD5 differs)", where=folder / name, hint="download it again")

@@ -1,6 +1,6 @@
-"""MNIST (LeCun et al. 1998): 60,000 and 10,000 handwritten digits of 28 px, grey. Its four files as published, packed (.gz) or not.
+"""MNIST (LeCun et al. 1998): 60,000 and 10,000 handwritten digits of 28 px, gray. Its four files as published, compressed (.gz) or not.
 
-Files are read and downloaded by torchvision. Looked for in the folder given, in its `raw/` and its `MNIST/raw/`, which is torchvision's.
+torchvision reads and downloads the files. They may be in the given folder, in its `raw/` or in its `MNIST/raw/`, torchvision's layout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stackgan_cli.errors import DataError
 FILES = {
     train: tuple(f"{part}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")) for train, part in ((True, "train"), (False, "t10k"))
 }
-"""Images and labels to train (True) and to test on."""
+"""Image and label files for training (True) and testing (False)."""
 BELOW = ("raw", "MNIST/raw")
 
 
@@ -33,12 +33,12 @@ def _holds(folder: Path) -> bool:
 
 
 def holds_mnist(source: Path) -> bool:
-    """Whether a folder holds the files of MNIST."""
+    """Whether a folder contains the files of MNIST."""
     return any(all(_file(place, name) for names in FILES.values() for name in names) for place in (source, *(source / b for b in BELOW)))
 
 
 def mnist_records(source: Path) -> LabelledRecords:
-    """Raises DataError when a file is not there or is damaged."""
+    """The records of MNIST. Raises DataError when a file is missing or damaged."""
     folder = folder_with("MNIST", source, BELOW, _holds, "MNIST/raw/, or train-images-idx3-ubyte.gz and the other three files,")
 
     def read(train: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +49,7 @@ def mnist_records(source: Path) -> LabelledRecords:
 
 
 def obtain_mnist(folder: Path) -> Path:
-    """Download MNIST into `folder`. Returns it."""
+    """Download MNIST into `folder`. Returns `folder`."""
     from torchvision.datasets import MNIST
 
     with downloading("mnist", folder):
@@ -67,18 +67,18 @@ def _read(folder: Path, name: str) -> np.ndarray:
     try:
         if path.suffix != ".gz":
             return np.asarray(reader(str(path)))
-        with tempfile.NamedTemporaryFile() as plain, gzip.open(path) as packed:  # the folder may be one that cannot be written
+        with tempfile.NamedTemporaryFile() as plain, gzip.open(path) as packed:  # the folder may be read-only
             shutil.copyfileobj(packed, plain)
             plain.flush()
             return np.asarray(reader(plain.name))
     except (OSError, EOFError, zlib.error, AssertionError, KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
-        reason = str(error) or "not what MNIST has there"
+        reason = str(error) or "not an MNIST file"
         raise DataError(f"cannot be read: {reason}", where=path, hint="download it again") from None
 
 
 DATASET = Dataset(
     "mnist",
-    "handwritten digits, grey",
+    "handwritten digits, gray",
     gathering("mnist", holds_mnist, obtain_mnist, mnist_records),
     image_size=28,
     crop="none",

@@ -1,6 +1,6 @@
-"""SVHN (Netzer et al. 2011), the cropped digits: 73,257 and 26,032 house numbers of 32 px, in colour. Without the set `extra`.
+"""SVHN (Netzer et al. 2011), the cropped digits: 73,257 and 26,032 house numbers of 32 px, in color. Without the `extra` set.
 
-Files are read and downloaded by torchvision, which compares their published MD5 first.
+torchvision reads and downloads the files after checking them against their published MD5.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ def _holds(folder: Path) -> bool:
 
 
 def holds_svhn(source: Path) -> bool:
-    """Whether a folder holds SVHN."""
+    """Whether a folder contains SVHN."""
     return any(
         all((place / f"{split}_32x32.mat").is_file() for split in SPLITS.values()) for place in (source, *(source / b for b in BELOW))
     )
 
 
 def svhn_records(source: Path) -> LabelledRecords:
-    """Raises DataError when a file is not there or is another than the published one, EnvironmentProblem without SciPy."""
+    """The records of SVHN. Raises DataError when a file is missing or differs from the published one, EnvironmentProblem without SciPy."""
     try:
-        import scipy.io  # noqa: F401  torchvision reads by it
+        import scipy.io  # noqa: F401  torchvision needs it
     except ImportError:
-        raise EnvironmentProblem("SciPy is not installed, and SVHN is read by it", hint="python -m pip install scipy") from None
+        raise EnvironmentProblem("reading SVHN needs SciPy, which is not installed", hint="python -m pip install scipy") from None
     from torchvision.datasets import SVHN
 
     folder = folder_with("SVHN", source, BELOW, _holds, "train_32x32.mat and test_32x32.mat")
@@ -47,7 +47,7 @@ def svhn_records(source: Path) -> LabelledRecords:
 
 
 def obtain_svhn(folder: Path) -> Path:
-    """Download SVHN into `folder`. Returns it."""
+    """Download SVHN into `folder`. Returns `folder`."""
     from torchvision.datasets import SVHN
 
     with downloading("svhn", folder):

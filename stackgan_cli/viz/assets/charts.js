@@ -1,5 +1,5 @@
 "use strict";
-// Curves: what stands under the pointer (or the arrow keys), and the change between the two scales.
+// Curves: show the values under the pointer (or by arrow keys), and switch between the two scales.
 document.querySelectorAll(".chart").forEach((chart) => {
   const data = JSON.parse(document.getElementById(`${chart.id}-data`).textContent);
   const plot = chart.querySelector(".plot");

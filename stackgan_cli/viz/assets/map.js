@@ -4,7 +4,7 @@ const near = document.getElementById("near");
 const canvas = near.querySelector("canvas");
 const words = near.querySelector("p");
 
-/* The tile under the pointer, large, beside the pointer and inside the window. */
+/* Enlarge the tile under the pointer, beside the pointer and inside the window. */
 function show(event, image, map) {
   const box = image.getBoundingClientRect();
   const column = Math.min(map.columns - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * map.columns)));

@@ -1,5 +1,5 @@
 "use strict";
-// A questionnaire: which of several numbered places shows the best pictures. Nothing here knows what stands behind a number.
+// A questionnaire: which of several numbered places shows the best images. Nothing here says what a number stands for.
 (() => {
   const element = (id) => document.getElementById(id);
   const study = JSON.parse(element("study").textContent);
@@ -26,7 +26,7 @@
     }
   }
 
-  // An answer is a list of groups of places, best first; the places of a group are level.
+  // An answer is a list of groups of places, best first; the places of a group are tied.
   const groupsOf = (question) => state.answers[question.id] || [];
   const complete = (question) => groupsOf(question).flat().length === question.options.length;
   const current = () => questions[state.at];
@@ -49,11 +49,11 @@
   function pick(place) {
     const groups = groupsOf(current()).map((group) => [...group]);
     if (!ranking) {
-      change([[place], [3 - place]], `${place} is taken for the real one`);
+      change([[place], [3 - place]], `you chose ${place} as the real one`);
       return;
     }
     if (rankOf(groups, place)) {
-      change(groups.map((group) => group.filter((other) => other !== place)), `${place} taken back`);
+      change(groups.map((group) => group.filter((other) => other !== place)), `choice of ${place} undone`);
       return;
     }
     if (tie && groups.length) groups[groups.length - 1].push(place);
@@ -66,9 +66,9 @@
     const groups = groupsOf(current()).map((group) => [...group]);
     if (!groups.length) return back();
     const last = groups[groups.length - 1];
-    if (!ranking) return change([], "choice taken back");
+    if (!ranking) return change([], "choice undone");
     const place = last.pop();
-    return change(groups, `${place} taken back`);
+    return change(groups, `choice of ${place} undone`);
   }
 
   function go(at) {
@@ -182,7 +182,7 @@
   element("review").addEventListener("click", () => go(0));
   document.querySelectorAll(".save").forEach((button) => button.addEventListener("click", save));
   element("clear").addEventListener("click", () => {
-    if (!confirm("Forget these answers, for the next person? Save them first.")) return;
+    if (!confirm("Clear these answers for the next person? Save them first.")) return;
     state = blank();
     go(-1);
   });

@@ -1,4 +1,4 @@
-// The slider over the samples.
+// The slider through the samples over time.
 (() => {
   const slider = document.getElementById("film");
   if (!slider) return;
