@@ -299,7 +299,7 @@ def test_labels_are_matched_by_name(shell: Shell, tmp_path: Path) -> None:
 
     birds = changed_weights(shell, "judge-digits", tmp_path / "birds.safetensors", classes=[f"bird {digit}" for digit in DIGITS])
     code, err = shell.fails("evaluate", "sgan", "--count", "20", "--metric", "accuracy", "--extractor", f"classifier:{birds}")
-    assert code == 5 and "does not tell '0' apart and 9 more labels" in err and "its classes are bird 0" in err
+    assert code == 5 and "does not know '0' and 9 more labels" in err and "its classes are bird 0" in err
 
 
 def test_the_judge_is_trained_when_it_is_not_there(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +322,7 @@ def test_what_cannot_be_judged(shell: Shell, tmp_path: Path) -> None:
         (["free"], 2, "accuracy needs a label"),
         ([str(tmp_path / "folder")], 2, "accuracy needs a label"),
         (["sgan", "--count", "20", "--extractor", "classifier:jugde-digits"], 2, "did you mean 'judge-digits'"),
-        (["sgan", "--count", "20", "--extractor", "classifier:sgan"], 5, "are a sgan, and not a classifier"),
+        (["sgan", "--count", "20", "--extractor", "classifier:sgan"], 5, "are a sgan, not a classifier"),
     ):
         found, err = shell.fails("evaluate", *words, "--metric", "accuracy", "--device", "cpu")
         assert found == code and expected in err, (words, found, err)
