@@ -135,7 +135,7 @@ def test_a_similarity_on_an_extractor_with_a_file_of_its_own(shell: Shell, tmp_p
     ("words", "code", "expected"),
     [
         (["tiny-classifier", "model.label=bodi"], 4, "did you mean 'body'"),
-        (["tiny-classifier", "model.label=plumage"], 4, "model.label may be class, background, beak"),
+        (["tiny-classifier", "model.label=plumage"], 4, "model.label can be class, background, beak"),
         (["tiny-classifier", "model.label=body+"], 3, "model.label"),
         (["tiny-classifier", "model.num_classes=5"], 4, "has 8 labels (body), but the model has 5"),
         (["tiny-classifier", "data.split=validation"], 3, "'train', 'test' or 'all'"),

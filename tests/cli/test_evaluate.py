@@ -254,9 +254,9 @@ def bad(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
 def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
     mine = ["--extractor", "classifier:tiny-classifier-demo"]
     for words, code, expected in (
-        (["few", "--metric", "is"], 4, "is needs at least 10 images, and there are 3"),
+        (["few", "--metric", "is"], 4, "is needs at least 10 images, but there are 3"),
         (["few", "demo:test", "--metric", "precision-recall", *mine], 4, "precision-recall needs at least 4 images"),
-        (["folder", "few", "--metric", "precision-recall", *mine], 4, "4 real images, and there are 3"),
+        (["folder", "few", "--metric", "precision-recall", *mine], 4, "4 real images, but there are 3"),
         (["words", "--count", "5", "--metric", "is"], 4, "generate more with --count"),
         (["words", "--count", "50", "--metric", "r-precision"], 4, "r-precision needs at least 100"),
         (["mixed", "--metric", "ms-ssim"], 4, "several sizes"),
@@ -264,7 +264,7 @@ def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
         (["folder", "empty", *mine], 4, "no images in this folder"),
         (["broken", "demo:test", *mine], 4, "broken/003.png: is broken"),
         (["folder", "another.npz", *mine], 5, "extractor: tf-inception-2015 there, classifier here"),
-        (["folder", "foreign.npz", *mine], 5, "have 3 dimensions, and the extractor 32"),
+        (["folder", "foreign.npz", *mine], 5, "have 3 dimensions, but the extractor has 32"),
         (["folder", "foreign.npz", "--metric", "kid", "--extractor", "torchscript:means.pt"], 4, "no feature vectors"),
         (["folder", "junk.npz", *mine], 4, "not a readable .npz"),
         (["foreign.npz"], 2, "a statistics file can only be the reference"),
@@ -284,7 +284,7 @@ def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
         (["words", "--extractor", "classifier:tiny-clasifier-demo"], 2, "did you mean 'tiny-classifier-demo'"),
         (["words", "--extractor", "classifier:words"], 5, "classifier"),
         (["words", "--metric", "r-precision", "--joint", "words"], 5, "similarity"),
-        (["words", "--protocol", "t2i-legacy", *mine], 2, "t2i-legacy is a way of using torchvision-inception"),
+        (["words", "--protocol", "t2i-legacy", *mine], 2, "t2i-legacy applies to torchvision-inception only"),
         (["words", "--protocol", "stackgan-is", "--count", "10", *mine], 2, "incomplete batch of 64"),
         (["words", "--scale", "16"], 2, "one of 32"),
         (["demo:test", "--scale", "128", "--metric", "ms-ssim"], 4, "prepare again with --image-size 152"),

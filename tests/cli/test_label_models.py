@@ -304,7 +304,7 @@ def test_labels_are_matched_by_name(shell: Shell, tmp_path: Path) -> None:
 
     birds = changed_weights(shell, "judge-digits", tmp_path / "birds.safetensors", classes=[f"bird {digit}" for digit in DIGITS])
     code, err = shell.fails("evaluate", "sgan", "--count", "20", "--metric", "accuracy", "--extractor", f"classifier:{birds}")
-    assert code == 5 and "does not tell '0' apart and 9 more labels" in err and "its classes are bird 0" in err
+    assert code == 5 and "does not know '0' and 9 more labels" in err and "its classes are bird 0" in err
 
 
 def test_the_judge_is_trained_when_it_is_not_there(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def test_equal_runs_give_equal_pages(shell: Shell, run: Run, tmp_path: Path, mon
         shell.ok("report", run.name, "--output", str(path))
         pages.append(path.read_text(encoding="utf-8").splitlines())
     assert [first for first, second in zip(*pages, strict=True) if first != second] == [
-        '<p class="soft date">Written on 2001-01-01 10:00</p>'
+        '<p class="soft date">Created on 2001-01-01 10:00</p>'
     ]
     assert not (run.folder / "report.html").exists()
 

@@ -117,7 +117,7 @@ def test_captions_that_the_encoder_cannot_read_are_noted(shell: Shell, tmp_path:
     file = tmp_path / "captions.txt"
     file.write_text("\ufeffa bird\n\n" + "long " * 60 + "\n", encoding="utf-8")
     code, err = shell.fails("sample", "ünï", "--file", str(file), "--count", "1", "--output", str(tmp_path / "out"))
-    assert code == 0 and "'ü'" in err and "cut after 201" in err
+    assert code == 0 and "'ü'" in err and "truncated to 201" in err
     assert len(pictures(tmp_path / "out")) == 3 + 1
     for content, expect in ((b"", "no caption"), (b"\n \n", "no caption"), (b"\xff\xfe\x00", "UTF-8")):
         file.write_bytes(content)
