@@ -247,7 +247,7 @@ def test_words_that_make_no_sense(shell: Shell) -> None:
         (["sample", "a bird"], "use --labels"),
         (["sample", "--fix", "z"], "choose from z1, z0"),
         (["sample", "--fix", "z1=one"], "not a seed"),
-        (["sample", "--mean"], "no noise in the conditioning"),
+        (["sample", "--mean"], "no conditioning noise"),
         (["neighbours", "--labels", "0-10"], "no class 10"),
         (["neighbours", "--by", "discriminator"], "--by features or --by pixels"),
         (["neighbours", "--labels", "1", "--real", "3"], "not several"),

@@ -149,5 +149,5 @@ def test_image_side_without_its_file(changes: dict[str, str], word: str) -> None
 
 def test_features_of_another_width_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "features.npy", np.zeros((4, 13), np.float32))
-    with pytest.raises(UserError, match="13 wide"):
+    with pytest.raises(UserError, match="have 13 dimensions"):
         build_networks(CharCNNRNN(**TINY, image_encoder="features", image_weights=str(tmp_path / "features.npy")))

@@ -106,7 +106,7 @@ def test_a_stage1_whose_encoder_is_not_here(workspace: Workspace) -> None:
     for path in workspace.caches.glob("demo.*.h5"):
         path.unlink()
     inputs = ResolvedInputs(load_config("tiny-stage2", ["requires.stage1=bare"]), workspace)
-    with pytest.raises(MismatchError, match="which is not here"):
+    with pytest.raises(MismatchError, match="which was not found"):
         plan(inputs)
 
 
