@@ -221,7 +221,7 @@ def test_weights_of_another_version(shell: Shell, tmp_path: Path) -> None:
     config = source.config.model_dump(mode="json")
     config["model"]["of_tomorrow"] = 3
     path = changed_weights(shell, "sgan", tmp_path / "new.safetensors", config=config)
-    with pytest.raises(MismatchError, match=r"unknown here \(model\.sgan\.of_tomorrow: "):
+    with pytest.raises(MismatchError, match=r"not valid in this version \(model\.sgan\.of_tomorrow: "):
         Weights.open(path)
 
 
@@ -250,7 +250,7 @@ def test_words_that_make_no_sense(shell: Shell) -> None:
         (["sample", "--mean"], "no conditioning noise"),
         (["neighbours", "--labels", "0-10"], "no class 10"),
         (["neighbours", "--by", "discriminator"], "--by features or --by pixels"),
-        (["neighbours", "--labels", "1", "--real", "3"], "not several"),
+        (["neighbours", "--labels", "1", "--real", "3"], "give only one of"),
     ):
         code, err = shell.fails(*words)
         assert code == (5 if "discriminator" in words else 2) and expected in err, (words, code, err)
