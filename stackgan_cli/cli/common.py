@@ -53,17 +53,21 @@ def seconds(text: str | None) -> float | None:
 
 
 def read_captions(path: Path) -> list[str]:
-    """The non-blank lines of a text file. Raises UsageError for a file that cannot be read as captions."""
+    """The non-blank lines of a UTF-8 text file. Raises UsageError for a file that cannot be read as captions."""
+    from stackgan_cli.data.text_files import UTF_8, decode, lines
+
     path = path.expanduser()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text, encoding = decode(path.read_bytes())
     except FileNotFoundError:
         raise UsageError("no such file", where=path, hint="a text file with one caption per line") from None
     except IsADirectoryError:
         raise UsageError("this is a folder", where=path, hint="give a text file with one caption per line") from None
-    except UnicodeDecodeError:
-        raise UsageError("this is not UTF-8 text", where=path, hint="give a text file with one caption per line") from None
-    captions = [line.strip() for line in text.splitlines() if line.strip()]
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=path) from None
+    if encoding != UTF_8:
+        raise UsageError("this is not UTF-8 text", where=path, hint=f"save it as UTF-8; it seems to be {encoding}")
+    captions = [line.strip() for line in lines(text) if line.strip()]
     if not captions:
         raise UsageError("this file contains no captions", where=path, hint="write one caption per line")
     return captions

@@ -47,6 +47,9 @@ def sample(
     ] = None,
     mean: Annotated[bool, typer.Option("--mean", help="Use the mean conditioning instead of sampling it.")] = False,
     output: Annotated[Path | None, typer.Option(help="Output folder. Default: a new folder in samples/.", show_default=False)] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the images that an earlier sample wrote to the output folder.")
+    ] = False,
     text_encoder: TextEncoderFile = None,
     force: Annotated[bool, typer.Option("--force", help="Accept a text encoder other than the one used in training.")] = False,
     device: Device = "auto",
@@ -70,6 +73,7 @@ def sample(
         mean=mean,
         grid=grid,
         output=output,
+        overwrite=overwrite,
         text_encoder=text_encoder,
         force=force,
         workspace=session.workspace,

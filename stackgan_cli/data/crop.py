@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from stackgan_cli.data.image_files import read_header, read_image
 from stackgan_cli.errors import DataError
 
 FILTER = "bilinear"
+MAX_ASPECT = 20
+"""Ratio of the sides above which an image cannot keep its aspect ratio: the longer side would be enormous."""
 Box = tuple[float, float, float, float]
 Window = tuple[int, int, int, int]
 
@@ -45,43 +48,34 @@ def crop_window(width: int, height: int, box: Box | None, crop: str) -> Window:
 
 
 def fitted_size(width: int, height: int, image_size: int, fit: str) -> tuple[int, int]:
-    """(width, height) after the resize: `squash` gives a square, `keep` makes the shorter side `image_size`."""
+    """(width, height) after the resize: `squash` gives a square, `keep` makes the shorter side `image_size`.
+
+    Raises DataError with `keep` when one side is more than MAX_ASPECT times the other.
+    """
     if fit == "squash":
         return image_size, image_size
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise DataError(f"its {width} x {height} px are too narrow to keep their aspect ratio (at most {MAX_ASPECT} to 1)")
     if width <= height:
         return image_size, int(image_size * height / width)
     return int(image_size * width / height), image_size
 
 
 def load_image(image: Path | Callable[[], np.ndarray]) -> Image.Image:
-    """The whole image in RGB, from a file of any mode (gray, palette, CMYK, with alpha) or from a drawing function.
-
-    Raises DataError when it cannot be decoded completely.
-    """
-    if not isinstance(image, Path):
-        return Image.fromarray(image())
-    try:
-        with Image.open(image) as opened:
-            opened.load()
-            return opened if opened.mode == "RGB" else opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot be decoded: {error}", where=image) from None
+    """The whole image in RGB, from a file or from a drawing function. Raises DataError when it cannot be decoded completely."""
+    return read_image(image) if isinstance(image, Path) else Image.fromarray(image())
 
 
 def image_extent(image: Path | Callable[[], np.ndarray]) -> tuple[int, int]:
     """(width, height) of an image; only the header of a file is read. Raises DataError when it cannot be read."""
-    if not isinstance(image, Path):
-        height, width = image().shape[:2]
-        return width, height
-    try:
-        with Image.open(image) as opened:
-            return opened.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot be decoded: {error}", where=image) from None
+    if isinstance(image, Path):
+        return read_header(image)[0]
+    height, width = image().shape[:2]
+    return width, height
 
 
 def render(image: Image.Image, box: Box | None, *, image_size: int, fit: str, crop: str) -> Image.Image:
-    """Crop and resize an RGB image. Raises DataError for a box outside the image."""
+    """Crop and resize an RGB image. Raises DataError as `crop_window` and `fitted_size` do."""
     left, top, right, bottom = crop_window(*image.size, box, crop)
     # Crop first: resize(box=...) would blend pixels from outside the window into its edges.
     return image.crop((left, top, right, bottom)).resize(

@@ -70,8 +70,9 @@ def prepare(
     """Make the cache `destination` from `records`, which are read in order, more than once, and need not all be in memory.
 
     `fit` is 'squash' (to a square, v1) or 'keep' (shorter side `image_size`, v2); `crop` is 'box' (the released box crop) or 'none';
-    `workers` is the number of processes, by default one per core. An image that cannot be decoded, or that has no caption where others
-    do, is skipped and counted; with `strict` it is an error. Raises DataError, ConfigError, or EnvironmentProblem when the disk is full.
+    `workers` is the number of processes, by default one per core. An image that cannot be decoded, has no caption where others do, or
+    has a box or parts that are not finite is skipped and counted; with `strict` it is an error. Raises DataError, ConfigError, or
+    EnvironmentProblem when the disk is full.
     """
     start = time.monotonic()
     _check_settings(image_size, fit, crop)
@@ -83,10 +84,11 @@ def prepare(
         if cache.request != survey.request:
             raise DataError(_difference(cache, survey, settings), where=destination, hint="use another name, or replace it with --force")
         return _report(cache, notes, 0, True, start)
-    silent = np.flatnonzero(survey.silent).tolist()
-    if strict and silent:
-        raise DataError("has no caption", where=survey.names[silent[0]], hint="without --strict such images are skipped")
-    skipped = [(survey.names[row], "has no caption") for row in silent]
+    skipped = [(survey.names[row], reason) for row, reason in survey.unusable.items()]
+    if strict and skipped:
+        raise DataError(skipped[0][1], where=skipped[0][0], hint="without --strict such images are skipped")
+    if len(skipped) == len(survey):
+        raise DataError(f"none of the {len(survey)} images can be used; the first one: {skipped[0][1]}", where=skipped[0][0])
     workers = workers or num_cores()
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +149,7 @@ def _build(
     notes: Sequence[str],
 ) -> int:
     """Render, collect and publish; returns how many images an earlier run had made."""
-    rows, side = np.flatnonzero(~survey.silent), rendering.image_size
+    rows, side = np.array([row for row in range(len(survey)) if row not in survey.unusable]), rendering.image_size
     if rendering.fit == "keep":
         rows, ends = _measure(records, survey, rows, rendering, workers, strict, skipped)
         shape: tuple[int, ...] = (int(ends[-1]),)

@@ -38,6 +38,8 @@ class Survey:
     parts: np.ndarray
     """(N, 15, 3) float32 in pixels of the full image; (0, 15, 3) when no image has parts."""
     attributes: dict[str, list[str]]
+    unusable: dict[int, str]
+    """Row -> why the image is left out, by ascending row: no caption although others have some, or a box or parts that are not finite."""
 
     @classmethod
     def of(cls, records: Sequence[Record], settings: Mapping[str, str | int]) -> Survey:
@@ -51,6 +53,7 @@ class Survey:
         class_ids, split = np.full(count, -1, np.int32), np.zeros(count, np.uint8)
         boxes, parts = np.full((count, 4), np.nan), np.zeros((0, NUM_PARTS, 3), np.float32)
         attributes: dict[str, list[str]] = {}
+        broken: dict[int, str] = {}
         for row, record in enumerate(records):
             facts = [record.name, record.captions, record.class_name, record.split, record.box, sorted(record.attributes.items())]
             digest.update(json.dumps(facts).encode())
@@ -65,15 +68,20 @@ class Survey:
             split[row] = SPLITS.index(record.split)
             if record.box is not None:
                 boxes[row] = record.box
+                if not np.isfinite(boxes[row]).all():
+                    broken[row] = f"its bounding box {record.box} is not finite"
             if record.parts is not None:
                 if not len(parts):
                     parts = np.zeros((count, NUM_PARTS, 3), np.float32)
                 parts[row] = record.parts
+                if not _finite(parts[row]):
+                    broken[row] = "the positions of its parts are not finite"
                 digest.update(parts[row].astype("<f4").tobytes())
             for key, value in record.attributes.items():
                 attributes.setdefault(key, [""] * count)[row] = value
         if not count:
             raise DataError("there are no images", hint="check --source")
+        silent = np.flatnonzero((num_captions == 0) & num_captions.any()).tolist()
         class_names = sorted(class_of)
         rank = {name: index for index, name in enumerate(class_names)}
         order = np.array([rank[name] for name in class_of] + [-1], np.int32)  # images without a class keep their -1
@@ -88,15 +96,11 @@ class Survey:
             boxes=boxes,
             parts=parts,
             attributes=dict(sorted(attributes.items())),
+            unusable=dict(sorted((broken | dict.fromkeys(silent, "has no caption")).items())),
         )
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @property
-    def silent(self) -> np.ndarray:
-        """(N,) bool: images that have no caption although others do."""
-        return (self.num_captions == 0) & self.num_captions.any()
 
     def box(self, row: int) -> Box | None:
         """The box of a record, or None."""
@@ -104,3 +108,9 @@ class Survey:
             return None
         x, y, width, height = self.boxes[row].tolist()
         return x, y, width, height
+
+
+def _finite(parts: np.ndarray) -> bool:
+    """Whether the marks of all parts, and the positions of the visible ones, are finite."""
+    visible = parts[:, 2]
+    return bool(np.isfinite(visible).all() and np.isfinite(parts[visible > 0]).all())

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.image_files import read_header, read_image
 from stackgan_cli.data.stores import ImageStore
 from stackgan_cli.errors import DataError
+from stackgan_cli.metrics.image_folders import image_files
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 DECODERS = 4
 
 
@@ -122,20 +122,19 @@ class CacheSet(ImageSet):
 
 
 class FolderSet(ImageSet):
-    """The image files below a folder, sorted by path. Gray images (8 or 16 bits) become RGB, transparent ones RGB on white.
+    """The images below a folder, sorted by path: see `image_folders` for which files count, and `data.image_files` for how they are read.
 
-    Raises DataError for a folder that does not exist or has no images, and for a broken file.
+    `notes` say which files are not measured although they look like images. Raises DataError for a folder that does not exist or has no
+    images, and for a broken file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not folder.is_dir():
             raise DataError("no such folder", where=folder)
-        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        if not self.files:
-            raise DataError("there are no images in this folder", where=folder, hint=f"supported file types are {', '.join(SUFFIXES)}")
+        self.files, self.notes = image_files(folder)
         with ThreadPoolExecutor(DECODERS) as pool:
-            headers = list(pool.map(_header, self.files))
+            headers = list(pool.map(read_header, self.files))
         sizes = {size for size, _ in headers}
         self.sizes = sorted(sizes)
         (width, height), *others = self.sizes
@@ -156,7 +155,8 @@ class FolderSet(ImageSet):
             "images": str(self.folder),
             "sizes": sizes if len(sizes) <= 4 else [*sizes[:3], f"and {len(sizes) - 3} more"],
         }
-        return found | ({"converted_to_rgb": self.converted} if self.converted else {})
+        found |= {"converted_to_rgb": self.converted} if self.converted else {}
+        return found | ({"left_out": list(self.notes)} if self.notes else {})
 
     @cached_property
     def identity(self) -> str:
@@ -164,32 +164,6 @@ class FolderSet(ImageSet):
         return hashlib.sha256(repr((str(self.folder.resolve()), facts)).encode()).hexdigest()
 
 
-def _header(path: Path) -> tuple[tuple[int, int], str]:
-    with _picture_errors(path), Image.open(path) as picture:
-        return picture.size, picture.mode
-
-
 def read_picture(path: Path) -> np.ndarray:
     """The image in a file, uint8 (H, W, 3). Raises DataError for a file that is broken or not an image."""
-    with _picture_errors(path), Image.open(path) as picture:
-        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-            rgba = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)  # type: ignore[assignment]
-        if picture.mode.startswith("I"):  # 16 bits, which Pillow would clip to 0..255
-            picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))  # type: ignore[assignment]
-        if picture.mode == "F":
-            raise ValueError("its pixels are floating-point numbers")
-        return np.asarray(picture.convert("RGB"))
-
-
-class _picture_errors:
-    """Turns any error that Pillow raises about a file into a DataError."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, UnidentifiedImageError | OSError | SyntaxError | ValueError | Image.DecompressionBombError):
-            raise DataError(f"is broken or not an image ({error})", where=self.path, hint="remove it, or save it again") from None
+    return np.asarray(read_image(path))

@@ -269,7 +269,7 @@ class Evaluator:
         if isinstance(subject, ImageFolder):
             if settings.scale is not None:
                 raise UsageError("the images of a folder are measured at their own size", where="--scale")
-            return FolderSet(subject.path)
+            return self._folder(subject.path)
         if isinstance(subject, StatisticsFile):
             raise UsageError(
                 "a statistics file can only be the reference", where=subject.path, hint="stackgan evaluate IMAGES STATISTICS.npz"
@@ -303,12 +303,18 @@ class Evaluator:
             case StatisticsFile(path):
                 return Statistics.load(path), path
             case ImageFolder(path):
-                return FolderSet(path), None
+                return self._folder(path), None
             case CacheFile() as file:
                 real = file.open()
                 return CacheSet(real, file.split or split, images.side or largest_side(real), whole=whole), None
             case _:
                 raise UsageError("the reference is a folder, a prepared dataset or an .npz file of statistics", where=name)
+
+    def _folder(self, path: Path) -> FolderSet:
+        images = FolderSet(path)
+        for note in images.notes:
+            self.reporter.warn(f"{path}: {note}")
+        return images
 
     def _joint(self, cache: Cache | None) -> JointSpace:
         key = str(cache.path) if cache is not None else ""

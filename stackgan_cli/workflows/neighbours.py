@@ -163,6 +163,8 @@ def find_queries(
     """The query images uint8 (Q, side, side, 3), and a description of each."""
     if folder is not None:
         files = FolderSet(folder)
+        for note in files.notes:
+            reporter.warn(f"{folder}: {note}")
         pictures = squares([files.read(np.array([index]))[0] for index in range(len(files))], side)
         return pictures, [{"file": str(path)} for path in files.files]
     if real:

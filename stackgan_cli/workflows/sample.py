@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from stackgan_cli.data.image_files import SUFFIXES
 from stackgan_cli.errors import UsageError, did_you_mean
 from stackgan_cli.files import write_json
+from stackgan_cli.metrics.image_folders import SIDECAR, own_files
 from stackgan_cli.sampling import Sampler, noise_of
 from stackgan_cli.viz.grids import grid, save_png
 from stackgan_cli.workflows.conditions import conditions, identity_of, kept_sides, label_name, label_word
@@ -36,6 +38,7 @@ def sample(
     mean: bool = False,
     grid: bool = True,
     output: Path | None = None,
+    overwrite: bool = False,
     text_encoder: Path | None = None,
     force: bool = False,
     workspace: Workspace | None = None,
@@ -46,8 +49,11 @@ def sample(
 
     `model` is a run or a weights file; by default the newest run that makes images. Without captions or labels, captions of held-out images
     or the first classes are taken. Seeds count up from `seed`, one per image. See `Samples.generate` for the other arguments.
+    A folder that already contains images is refused with a UsageError; with `overwrite`, those of an earlier `sample` are replaced.
     """
     workspace = workspace or Workspace.locate()
+    if output is not None and not overwrite:
+        _refuse_images(output)
     source, sampler = open_generator(model, workspace, reporter, device=device, text_encoder=text_encoder, force=force)
     samples = Samples.generate(
         sampler,
@@ -64,6 +70,16 @@ def sample(
         mean=mean,
     )
     return samples.write(output or workspace.new_folder("samples", f"{_name_of(source)}-"), with_grid=grid)
+
+
+def _refuse_images(folder: Path) -> None:
+    """Raise UsageError if a folder contains images, which would later be taken for those of this run."""
+    if not folder.is_dir():
+        return
+    found = next((path.name for path in sorted(folder.iterdir()) if path.name == SIDECAR or path.suffix.lower() in SUFFIXES), None)
+    if found is not None:
+        hint = "give another folder, or replace the images of an earlier sample with --overwrite"
+        raise UsageError(f"this folder already contains images or a list of them ({found})", where=folder, hint=hint)
 
 
 def _name_of(source: WeightsFile) -> str:
@@ -129,8 +145,13 @@ class Samples:
         return cls(sampler, texts, classes, seeds, fixed, count, {side: images[side] for side in kept}, mean)
 
     def write(self, folder: Path, *, with_grid: bool) -> dict[str, Any]:
-        """Write everything to `folder`; returns the sidecar's content and the paths."""
+        """Write everything to `folder`; returns the sidecar's content and the paths.
+
+        The images and grids that an earlier sidecar in the folder lists are removed first. Raises UsageError when a file that is not among
+        them would be replaced.
+        """
         entries: list[dict[str, Any]] = []
+        files: dict[str, np.ndarray] = {}
         names = self.sampler.weights.classes
         for number, seed in enumerate(self.seeds):
             caption = None if self.captions is None else self.captions[number // self.count]
@@ -140,18 +161,21 @@ class Samples:
             what |= {} if label is None else {"class": label_name(label, names)}
             for side, images in self.images.items():
                 name = f"{number:04d}-{slug(caption or label_name(label, names) or 'picture')}-seed{seed}-{side}px.png"
-                save_png(folder / name, images[number])
+                files[name] = images[number]
                 again = self._again(caption, label, seed, fixed, side)
                 entries.append({"file": name, **what, "seed": seed, "fixed": fixed, "side": side, "command": again})
-        grids = []
-        for side, images in self.images.items() if with_grid else ():
-            path = folder / (f"grid-{side}px.png" if len(self.images) > 1 else "grid.png")
-            titles = self.captions if self.labels is None else [label_name(label, names) for label in self.labels]
-            save_png(path, grid(images, self.count, titles))
-            grids.append(str(path))
+        grids = {f"grid-{side}px.png" if len(self.images) > 1 else "grid.png": side for side in (self.images if with_grid else ())}
         facts = {**identity_of(self.sampler), "mean": self.mean, "pictures": entries}
-        write_json(folder / "samples.json", facts)
-        return {**facts, "folder": str(folder), "grid": "\n".join(grids), "sidecar": str(folder / "samples.json")}
+        _make_room(folder, [*files, *grids])
+        # The list comes first, so that the images of an interrupted run can be told from others.
+        write_json(folder / SIDECAR, facts)
+        for name, image in files.items():
+            save_png(folder / name, image)
+        titles = self.captions if self.labels is None else [label_name(label, names) for label in self.labels]
+        for name, side in grids.items():
+            save_png(folder / name, grid(self.images[side], self.count, titles))
+        paths = "\n".join(str(folder / name) for name in grids)
+        return {**facts, "folder": str(folder), "grid": paths, "sidecar": str(folder / SIDECAR)}
 
     def _again(self, caption: str | None, label: int | None, seed: int, fixed: dict[str, int], side: int) -> str:
         """The command that generates one image again."""
@@ -161,6 +185,21 @@ class Samples:
         words += [word for name, other in fixed.items() for word in ("--fix", f"{name}={other}")]
         words += ["--scale", str(side)]
         return shlex.join(words)
+
+
+def _make_room(folder: Path, names: Sequence[str]) -> None:
+    """Remove the images and grids that the sidecar in `folder` lists. Raises UsageError if another file has one of the new `names`."""
+    if not folder.is_dir():
+        return
+    own = own_files(folder)
+    earlier = {SIDECAR, *own} if own is not None else set()
+    foreign = next((name for name in (SIDECAR, *names) if name not in earlier and (folder / name).exists()), None)
+    if foreign is not None:
+        raise UsageError(
+            "this file would be replaced, and no list of samples names it", where=folder / foreign, hint="give another --output"
+        )
+    for name in earlier:
+        (folder / name).unlink(missing_ok=True)
 
 
 def fixed_seeds(words: Sequence[str], names: Sequence[str], firsts: list[int]) -> dict[str, list[int]]:

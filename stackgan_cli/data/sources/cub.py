@@ -1,17 +1,20 @@
 """CUB-200-2011 (Wah et al. 2011) with ten captions per image from Reed et al. (CVPR 2016), as their authors publish them.
 
 The given folder may have any of the common layouts: `CUB_200_2011/` with images.txt and the other lists, and the captions in
-`cvpr2016_cub/text_c10/CLASS/IMAGE.txt`, `birds/text*/CLASS/IMAGE.txt` or a `text_c10` or `text` folder beside the images. Caption
-folders are matched by their leading three digits, because 17 of the 200 names are spelled differently there.
+`cvpr2016_cub/text_c10/CLASS/IMAGE.txt`, `birds/text*/CLASS/IMAGE.txt`, a `text_c10` or `text` folder beside the images, or one such
+folder inside another. Caption folders are matched by name, then by number (`017.` and `17.` are the same), because 17 of the 200 names
+are spelled differently there. Other datasets in this layout may have classes without numbers, or images without class folders.
 
 The split is the class-disjoint one used by all the papers (150 training classes, 50 held out), not CUB's train_test_split.txt.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import overload
 
 import numpy as np
@@ -19,6 +22,7 @@ import numpy as np
 from stackgan_cli.data.download import Progress, Remote, download, extract
 from stackgan_cli.data.records import Record
 from stackgan_cli.data.sources.base import Dataset, Gathered, SourceOptions, find_source
+from stackgan_cli.data.text_files import UTF_8, decode, lines
 from stackgan_cli.errors import DataError
 
 # fmt: off
@@ -51,13 +55,13 @@ class CubRecords(Sequence[Record]):
     images: Path
     captions: Path
     names: tuple[str, ...]
-    """`class_folder/image.jpg`."""
+    """`class_folder/image.jpg`, below `images`."""
     class_ids: np.ndarray
     class_names: dict[int, str]
     boxes: np.ndarray
     parts: np.ndarray | None
-    caption_folders: dict[str, str]
-    """Three digits -> folder name under `captions`."""
+    caption_folders: dict[int, list[str]]
+    """Number of a class -> names of the folders under `captions` that begin with it."""
     absent: int
     """Number of images in images.txt that are not in the folder."""
 
@@ -74,9 +78,9 @@ class CubRecords(Sequence[Record]):
         name, class_id = self.names[index], int(self.class_ids[index])
         x, y, width, height = self.boxes[index].tolist()
         return Record(
-            name=name.rpartition(".")[0],
+            name=_without_suffix(name),
             image=self.images / name,
-            captions=self._captions(name),
+            captions=self._captions(index),
             class_name=self.class_names[class_id],
             split="test" if class_id in TEST_CLASSES else "train",
             box=(x, y, width, height),
@@ -86,23 +90,38 @@ class CubRecords(Sequence[Record]):
     def __iter__(self) -> Iterator[Record]:
         return (self[i] for i in range(len(self)))
 
-    def _captions(self, name: str) -> tuple[str, ...]:
+    def _captions(self, index: int) -> tuple[str, ...]:
         """The captions of an image, one per line of its file; empty when the file does not exist."""
-        folder, image = name.rpartition(".")[0].split("/", 1)
-        path = self.captions / self.caption_folders.get(folder[:3], folder) / f"{image}.txt"
-        try:
-            text = path.read_bytes().decode("utf-8", errors="replace")
-        except FileNotFoundError:
+        content = self._caption_file(index)
+        if content is None:
             return ()
         # In a few files an old conversion turned each space into two U+FFFD; the released readers undo it the same way.
-        lines = (" ".join(line.replace("\ufffd", " ").split()) for line in text.split("\n"))
-        return tuple(line for line in lines if line)
+        found = (" ".join(line.replace("\ufffd", " ").split()) for line in lines(decode(content)[0]))
+        return tuple(line for line in found if line)
+
+    def _caption_file(self, index: int) -> bytes | None:
+        """The content of the first file that may hold the captions of an image."""
+        path = PurePosixPath(_without_suffix(self.names[index]))
+        class_name = self.class_names[int(self.class_ids[index])]
+        folder, image = (path.parts[0], "/".join(path.parts[1:])) if len(path.parts) > 1 else (class_name, path.name)
+        for place in dict.fromkeys((f"{folder}/{image}", *(f"{other}/{image}" for other in self._folders_like(folder)), str(path))):
+            try:
+                return (self.captions / f"{place}.txt").read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return None
+
+    def _folders_like(self, folder: str) -> list[str]:
+        number = _number(folder)
+        return [] if number is None else self.caption_folders.get(number, [])
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for the user about this copy."""
         listed = len(self) + self.absent
-        return (f"{self.absent} of the {listed} images in images.txt are not in {self.images}",) if self.absent else ()
+        encodings = Counter(decode(content)[1] for index in range(len(self)) if (content := self._caption_file(index)) is not None)
+        absent = [f"{self.absent} of the {listed} images in images.txt are not in {self.images}"] if self.absent else []
+        return (*absent, *(f"{count} caption files were read as {name}" for name, count in sorted(encodings.items()) if name != UTF_8))
 
 
 def cub_records(source: Path) -> CubRecords:
@@ -116,6 +135,9 @@ def cub_records(source: Path) -> CubRecords:
     labels = _table(root / "image_class_labels.txt", 1, int)
     boxes = _table(root / "bounding_boxes.txt", 4, float)
     classes = {number: values[0] for number, values in _table(root / "classes.txt", 1, str).items()}
+    repeated = next((name for name, count in Counter(classes.values()).items() if count > 1), None)
+    if repeated is not None:
+        raise DataError(f"two classes are called {repeated!r}", where=root / "classes.txt", hint="give every class its own name")
     here = [number for number, values in names.items() if (root / "images" / values[0]).is_file()]
     if not here:
         raise DataError(
@@ -132,9 +154,9 @@ def cub_records(source: Path) -> CubRecords:
         images=root / "images",
         captions=captions,
         names=tuple(names[number][0] for number in here),
-        class_ids=np.array([labels[number][0] for number in here], np.int16),
+        class_ids=np.array([labels[number][0] for number in here]),
         class_names=classes,
-        boxes=np.array([boxes[number] for number in here], np.float32),
+        boxes=_float32([boxes[number] for number in here]),
         parts=_parts(root / "parts" / "part_locs.txt", here),
         caption_folders=folders,
         absent=len(names) - len(here),
@@ -201,33 +223,62 @@ def find_images(source: Path) -> Path:
     raise DataError("no CUB-200-2011 in this folder", where=source, hint="give the folder that contains CUB_200_2011/ with --source")
 
 
-def _caption_root(source: Path, root: Path) -> tuple[Path, dict[str, str]] | None:
+def _caption_root(source: Path, root: Path) -> tuple[Path, dict[int, list[str]]] | None:
     bases = dict.fromkeys(
         base / below for base in (source, root.parent, root, root.parent.parent) for below in ("cvpr2016_cub", "birds", ".")
     )
     for base in bases:
-        for folder in sorted(base.glob("text*"), key=lambda path: (path.name != "text_c10", path.name)):
-            found = {path.name[:3]: path.name for path in sorted(folder.glob("[0-9][0-9][0-9].*")) if path.is_dir()}
-            if found:
-                return folder, found
+        for folder in (place for outer in _text_folders(base) for place in (outer, *_text_folders(outer))):
+            nested = {path.name for path in _text_folders(folder) if next(path.glob("*/*.txt"), None) is not None}
+            classes = [path.name for path in sorted(folder.iterdir()) if path.name not in nested and _is_class(path)]
+            if classes or next(folder.glob("*.txt"), None) is not None:
+                numbered: dict[int, list[str]] = {}
+                for name in classes:
+                    if (number := _number(name)) is not None:
+                        numbered.setdefault(number, []).append(name)
+                return folder, numbered
     return None
 
 
-def find_captions(source: Path, root: Path) -> tuple[Path, dict[str, str]]:
-    """The folder of captions, and its class folders by their three digits. Raises DataError when there are no captions."""
+def _text_folders(base: Path) -> list[Path]:
+    """Subfolders that may contain captions, `text_c10` first."""
+    return sorted((path for path in base.glob("text*") if path.is_dir()), key=lambda path: (path.name != "text_c10", path.name))
+
+
+def _is_class(path: Path) -> bool:
+    return path.is_dir() and (_number(path.name) is not None or next(path.rglob("*.txt"), None) is not None)
+
+
+def find_captions(source: Path, root: Path) -> tuple[Path, dict[int, list[str]]]:
+    """The folder of captions, and its class folders by their numbers. Raises DataError when there are no captions."""
     found = _caption_root(source, root)
     if found is None:
         raise DataError("there are no captions here", where=source, hint=CAPTIONS_HINT)
     return found
 
 
+def _number(folder: str) -> int | None:
+    """The number that a class folder begins with, as in `017.Cardinal`."""
+    match = re.match(r"([0-9]+)\.", folder)
+    return int(match[1]) if match else None
+
+
+def _without_suffix(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _float32(values: Sequence[Sequence[float]]) -> np.ndarray:
+    with np.errstate(over="ignore"):  # too large a number becomes infinite, which is an error of that image only
+        return np.array(values, np.float32)
+
+
 def _table(path: Path, columns: int, kind: type) -> dict[int, tuple]:
     """Lines `number value...` as {number: values}. Raises DataError for a malformed line."""
     table: dict[int, tuple] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(lines(decode(path.read_bytes())[0]), 1):
         if not line.strip():
             continue
-        fields = line.split()
+        fields = line.split() if kind is not str else line.strip().split(None, 1)  # names may contain spaces
         try:
             if len(fields) != columns + 1:
                 raise ValueError
@@ -243,14 +294,15 @@ def _parts(path: Path, here: Sequence[int]) -> np.ndarray | None:
         return None
     place = {number: i for i, number in enumerate(here)}
     parts = np.zeros((len(here), NUM_PARTS, 3), np.float32)
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                image, part, x, y, visible = line.split()
-                if int(image) in place:
-                    parts[place[int(image)], int(part) - 1] = float(x), float(y), float(visible)
-            except (ValueError, IndexError):
-                raise DataError(f"line {number} is malformed: {line[:60]!r}", where=path, hint="extract it again") from None
+    for number, line in enumerate(lines(decode(path.read_bytes())[0]), 1):
+        try:
+            image, part, x, y, visible = line.split()
+            if not 1 <= int(part) <= NUM_PARTS:
+                raise ValueError
+            if int(image) in place:
+                parts[place[int(image)], int(part) - 1] = float(x), float(y), float(visible)
+        except ValueError:
+            raise DataError(f"line {number} is malformed: {line[:60]!r}", where=path, hint="extract it again") from None
     return parts
 
 

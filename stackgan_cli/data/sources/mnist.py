@@ -1,6 +1,7 @@
 """MNIST (LeCun et al. 1998): 60,000 and 10,000 handwritten digits of 28 px, gray. Its four files as published, compressed (.gz) or not.
 
-torchvision reads and downloads the files. They may be in the given folder, in its `raw/` or in its `MNIST/raw/`, torchvision's layout.
+torchvision reads and downloads the files. They may be in the given folder, in its `raw/` or in its `MNIST/raw/`, torchvision's layout; and
+they may be called as in Kaggle's copies (`train-images.idx3-ubyte`), each in a folder of its own name or not.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ BELOW = ("raw", "MNIST/raw")
 
 
 def _file(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    spellings = (name, name.replace("-idx", ".idx"))
+    places = (*spellings, *(f"{outer}/{inner}" for outer in spellings for inner in spellings))
+    return next((path for place in places for path in (folder / place, folder / f"{place}.gz") if path.is_file()), None)
 
 
 def _holds(folder: Path) -> bool:
