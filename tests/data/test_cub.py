@@ -231,3 +231,114 @@ def test_the_table_of_datasets(tmp_path):
     for name, options in (("demo", SourceOptions(source=tmp_path)), ("cub", SourceOptions(count=5))):
         with pytest.raises(UsageError):
             gather(name, options)
+
+
+def lists(folder: Path, *names: str) -> list[Path]:
+    return [folder / "CUB_200_2011" / f"{name}.txt" for name in names or ("images", "bounding_boxes", "image_class_labels", "classes")]
+
+
+def caption_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("cvpr2016_cub/text_c10/*/*.txt"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "cp1252"])
+def test_lists_and_captions_in_every_encoding_and_with_every_line_end(tmp_path, encoding, end):
+    make_cub(tmp_path)
+    expected = [record.captions for record in cub_records(tmp_path)]
+    for path in (*lists(tmp_path), *lists(tmp_path, "parts/part_locs"), *caption_files(tmp_path)):
+        path.write_bytes(path.read_text().replace("\n", end).encode(encoding))
+    records = cub_records(tmp_path)
+    assert [record.captions for record in records] == expected
+    assert [np.isfinite(record.parts).all() for record in records] == [True] * 16
+
+
+def test_captions_that_are_not_utf_8_are_counted(tmp_path):
+    make_cub(tmp_path)
+    first, second, third, *_ = caption_files(tmp_path)
+    first.write_bytes("a caf\u00e9 bird\n".encode("cp1252"))
+    second.write_bytes("one bird\n\n two birds ".encode("utf-16"))
+    third.write_bytes(b"this\xef\xbf\xbd\xef\xbf\xbdbird\r\n")
+    records = cub_records(tmp_path)
+    assert [record.captions for record in records[:3]] == [("a caf\u00e9 bird",), ("one bird", "two birds"), ("this bird",)]
+    assert records.notes == ("1 caption files were read as UTF-16", "1 caption files were read as Windows-1252")
+
+
+def rename_classes(folder: Path, rename) -> None:
+    """Rename the class folders of images and captions, and the classes of the lists."""
+    for parent in (folder / "CUB_200_2011" / "images", folder / "cvpr2016_cub" / "text_c10"):
+        for number, path in enumerate(sorted(parent.iterdir())):
+            (parent / rename(number)).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(parent / rename(number))
+    for path in lists(folder, "images", "classes"):
+        text = path.read_text()
+        for number, (_, (name, _)) in enumerate(CLASSES.items()):
+            text = text.replace(name, rename(number))
+        path.write_text(text)
+
+
+@pytest.mark.parametrize("rename", ["bird_{}".format, "7.bird {}".format, "birds/of/{}".format, "{}".format, "00{}".format])
+def test_classes_are_told_apart_by_their_whole_names(tmp_path, rename):
+    make_cub(tmp_path)
+    expected = [record.captions for record in cub_records(tmp_path)]
+    rename_classes(tmp_path, rename)
+    records = cub_records(tmp_path)
+    assert [record.captions for record in records] == expected and len({record.class_name for record in records}) == 4
+    assert records[0].name == f"{rename(0)}/Laysan_Albatross_0000_1"
+
+
+def test_caption_folders_of_one_number_do_not_hide_each_other(tmp_path):
+    make_cub(tmp_path)
+    (tmp_path / "cvpr2016_cub" / "text_c10" / "022.Another").mkdir()
+    (tmp_path / "cvpr2016_cub" / "text_c10" / "22.Zebra").mkdir()
+    assert all(len(record.captions) == 4 for record in cub_records(tmp_path))
+
+
+@pytest.mark.parametrize("flat_captions", [False, True])
+def test_images_without_class_folders(tmp_path, flat_captions):
+    make_cub(tmp_path)
+    expected = [record.captions for record in cub_records(tmp_path)]
+    for path in (tmp_path / "CUB_200_2011" / "images").glob("*/*.jpg"):
+        path.rename(path.parents[1] / path.name)
+    for path in caption_files(tmp_path) if flat_captions else []:
+        path.rename(path.parents[1] / path.name)
+    [images] = lists(tmp_path, "images")
+    images.write_text("".join(f"{line.split()[0]} {line.rpartition('/')[2]}\n" for line in images.read_text().splitlines()))
+    records = cub_records(tmp_path)
+    assert [record.captions for record in records] == expected
+    assert records[0].name == "Laysan_Albatross_0000_1" and records[0].class_name == "002.Laysan_Albatross"
+
+
+@pytest.mark.parametrize("captions", ["birds/text/text", "text/text_c10", "CUB_200_2011/text/text"])
+def test_text_folders_in_text_folders(tmp_path, captions):
+    make_cub(tmp_path, captions=captions)
+    assert all(len(record.captions) == 4 for record in cub_records(tmp_path))
+
+
+def test_file_names_may_contain_spaces_and_class_numbers_may_be_large(tmp_path):
+    make_cub(tmp_path)
+    images, labels, classes = lists(tmp_path, "images", "image_class_labels", "classes")
+    image = next((tmp_path / "CUB_200_2011" / "images").glob("002.*/*_1.jpg"))
+    image.rename(image.with_name("my bird 1.jpg"))
+    images.write_text(images.read_text().replace("Laysan_Albatross_0000_1.jpg", "my bird 1.jpg"))
+    classes.write_text(classes.read_text().replace("22 ", "70000 "))
+    labels.write_text("".join(line.replace(" 22", " 70000") + "\n" for line in labels.read_text().splitlines()))
+    records = cub_records(tmp_path)
+    assert records[0].name == "002.Laysan_Albatross/my bird 1" and records[-1].class_name == "022.Chuck_will_Widow"
+
+
+def test_two_classes_of_one_name_are_an_error(tmp_path):
+    make_cub(tmp_path)
+    [classes] = lists(tmp_path, "classes")
+    classes.write_text(classes.read_text().replace("009.Brewer_Blackbird", "014.Indigo_Bunting"))
+    with pytest.raises(DataError, match=r"two classes are called '014.Indigo_Bunting'"):
+        cub_records(tmp_path)
+
+
+@pytest.mark.parametrize("part", [0, -1, 16])
+def test_a_part_that_does_not_exist_is_an_error(tmp_path, part):
+    make_cub(tmp_path)
+    with (tmp_path / "CUB_200_2011" / "parts" / "part_locs.txt").open("a") as file:
+        file.write(f"1 {part} 3.0 4.0 1\n")
+    with pytest.raises(DataError, match="line 241"):
+        cub_records(tmp_path)

@@ -58,6 +58,18 @@ def test_mnist_in_every_layout(below: str, packed: bool, tmp_path: Path) -> None
     assert cache.image_size == 28 and cache.summary()["captions_per_image"] == [0, 0]
 
 
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("place", ["{kaggle}", "{name}/{kaggle}", "{kaggle}/{kaggle}", "{name}/{name}"])
+def test_mnist_as_kaggle_names_it(place: str, packed: bool, tmp_path: Path) -> None:
+    make_mnist(tmp_path / "as-published", packed=packed)
+    for path in (tmp_path / "as-published").iterdir():
+        name = path.name.removesuffix(".gz")
+        target = tmp_path / "source" / (place.format(name=name, kaggle=name.replace("-idx", ".idx")) + path.suffix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    assert len(mnist_records(tmp_path / "source")) == 50
+
+
 def test_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = make_svhn(tmp_path / "source" / "svhn", monkeypatch)
     check_cache("svhn", tmp_path / "source", splits, DIGITS, tmp_path)

@@ -379,3 +379,56 @@ def test_memory_holds_no_pixels(cub, tmp_path, monkeypatch):
     make(cub, tmp_path / "cub.h5")
     with Image.open(cub_records(cub)[0].image) as image:
         assert outcomes[0] == image.size and len(outcomes) == 80
+
+
+@pytest.mark.parametrize("fit", ["squash", "keep"])
+@pytest.mark.parametrize("crop", ["box", "none"])
+def test_boxes_and_parts_that_are_not_finite(tmp_path, fit, crop):
+    folder = make_cub(tmp_path / "cub")
+    boxes, parts = (folder / "CUB_200_2011" / f"{name}.txt" for name in ("bounding_boxes", "parts/part_locs"))
+    bad = {2: "2 nan 3.0 20.0 20.0", 3: "3 3.0 3.0 inf 20.0", 5: "5 3.0 3.0 20.0 -inf", 7: "7 1e300 3.0 20.0 20.0"}
+    text = [bad.get(number, line) for number, line in enumerate(boxes.read_text().splitlines(), 1)]
+    boxes.write_text("\n".join(text))
+    lines = parts.read_text().splitlines()
+    lines[15 * 8] = "9 1 nan 4.0 1"
+    lines[15 * 9] = "10 1 3.0 4.0 nan"
+    lines[15 * 10] = "11 1 nan nan 0"  # nobody reads the position of a part that is not visible
+    parts.write_text("\n".join(lines))
+    report = make(folder, tmp_path / "cub.h5", fit=fit, crop=crop)
+    assert [int(name.rpartition("_")[2]) for name, _ in report.skipped] == [2, 3, 5, 7, 9, 10] and report.num_images == 10
+    reasons = [reason for _, reason in report.skipped]
+    assert all("bounding box" in reason for reason in reasons[:4]) and all("parts" in reason for reason in reasons[4:])
+    cache = Cache.open(report.path)
+    assert np.isfinite(cache.boxes).all() and np.isfinite(cache.parts).all()
+    with pytest.raises(DataError, match="not finite"):
+        make(folder, tmp_path / "strict.h5", strict=True)
+
+
+def test_no_finite_box_at_all(tmp_path):
+    folder = make_cub(tmp_path / "cub", per_class=1)
+    (folder / "CUB_200_2011" / "bounding_boxes.txt").write_text("".join(f"{number} nan nan nan nan\n" for number in range(1, 5)))
+    with pytest.raises(DataError, match="none of the 4 images"):
+        make(folder, tmp_path / "cub.h5")
+
+
+def test_a_strip_is_left_out_when_aspect_ratios_are_kept(tmp_path):
+    folder = make_cub(tmp_path / "cub")
+    first = cub_records(folder)[0]
+    Image.new("RGB", (1, 3000)).save(first.image)
+    boxes = folder / "CUB_200_2011" / "bounding_boxes.txt"
+    boxes.write_text("\n".join(["1 0 0 1 3000", *boxes.read_text().splitlines()[1:]]))
+    report = make(folder, tmp_path / "keep.h5", fit="keep")
+    assert [name for name, _ in report.skipped] == [first.name] and "too narrow" in report.skipped[0][1]
+    assert report.path.stat().st_size < 2**20 and make(folder, tmp_path / "squash.h5").num_images == 16
+
+
+def test_special_modes_and_orientation_reach_the_cache(tmp_path):
+    folder = make_cub(tmp_path / "cub")
+    records = cub_records(folder)
+    ramp = np.tile(np.linspace(0, 255, 120).astype(np.uint8), (100, 1))
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(records[0].image, "PNG")
+    Image.fromarray(np.zeros((100, 120, 4), np.uint8)).save(records[1].image, "PNG")
+    report = make(folder, tmp_path / "cub.h5", crop="none")
+    expected = Image.fromarray(np.repeat(ramp[..., None], 3, 2)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    cache = Cache.open(report.path)
+    assert np.array_equal(cache.image(0), np.asarray(expected)) and (cache.image(1) == 255).all()
