@@ -243,3 +243,38 @@ def test_tensorboard_is_an_extra(shell: Shell) -> None:
     else:
         shell.ok(*words, "--device", "cpu")
         assert list((shell.workspace.runs / "tiny-stage1-demo" / "tensorboard").glob("events.*"))
+
+
+def test_an_output_folder_that_contains_images_is_refused_or_emptied_of_our_own(shell: Shell, tmp_path: Path) -> None:
+    shell.ok("train", "--preset", "tiny-stage1", *QUICK)
+    out = tmp_path / "out"
+    sample = ["sample", "--output", str(out), "--count"]
+    first = shell.ok(*sample, "2", "a red bird", "a blue bird")
+    own = {entry["file"] for entry in first["pictures"]}
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    code, err = shell.fails(*sample, "1", "a green bird")
+    assert code == 2 and "--overwrite" in err and {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    mine = {name: out / name for name in ("holiday.jpg", "grid-of-mine.png", "notes.txt", "0000-mine-seed0-32px.png", "../beside.png")}
+    for path in mine.values():
+        path.write_text("mine")
+    sidecar = json.loads((out / "samples.json").read_text())
+    sidecar["pictures"].append({"file": "../beside.png"})
+    (out / "samples.json").write_text(json.dumps(sidecar))
+    second = shell.ok(*sample, "1", "a green bird", "--overwrite", "--no-grid")
+    new = {entry["file"] for entry in second["pictures"]}
+    assert not own & new and all(path.read_text() == "mine" for path in mine.values())
+    assert {path.name for path in out.iterdir()} == {path.name for path in mine.values() if path.parent == out} | new | {"samples.json"}
+
+    # Without a list nothing in the folder is ours.
+    (out / "samples.json").unlink()
+    kept = {path.name: path.read_bytes() for path in out.iterdir()}
+    code, err = shell.fails(*sample, "1", "a green bird", "--overwrite")
+    assert code == 2 and "would be replaced" in err and {path.name: path.read_bytes() for path in out.iterdir()} == kept
+    (out / "samples.json").write_text("[]")
+    assert shell.fails(*sample, "1", "a white bird", "--overwrite")[0] == 2 and (out / "samples.json").read_text() == "[]"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "notes.txt").write_text("mine")
+    shell.ok("sample", "a bird", "--count", "1", "--output", str(empty))
+    assert (empty / "notes.txt").read_text() == "mine"
