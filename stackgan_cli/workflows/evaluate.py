@@ -136,10 +136,16 @@ def _evaluator(metrics: Sequence[str], settings: Settings, workspace: Workspace,
 
 
 def _matching(workspace: Workspace, pattern: str) -> list[Path]:
-    """The weights files that match a pattern, by name, without `latest`, which is a link to one of them."""
+    """The weights files that match a pattern, by name, without `latest`, which is a link to one of them.
+
+    Folders that exist under the name in the pattern are meant literally, such as `exp[1]`.
+    """
     for start in (Path.cwd(), workspace.root.absolute()):
         wanted = start / Path(pattern).expanduser()
-        found = sorted(path for path in Path(wanted.anchor).glob(str(wanted.relative_to(wanted.anchor))) if path.suffix == ".safetensors")
+        if wanted.is_file():
+            return [wanted]
+        folder = next(parent for parent in wanted.parents if parent.exists())
+        found = sorted(path for path in folder.glob(str(wanted.relative_to(folder))) if path.suffix == ".safetensors")
         if found:
             return [path for path in found if path.stem != "latest"] or found
     raise UsageError(f"no weights files are called {pattern!r}", where="--weights", hint="for example 'runs/NAME/weights/step-*'")
@@ -228,6 +234,12 @@ class Evaluator:
 
     def _extractor(self, cache: Cache | None, protocol: Protocol) -> Extractor:
         default = default_judge if any(metric.labels for metric in self.metrics) else default_extractor
+        if protocol.needs_network and not self.settings.extractor:
+            raise UsageError(
+                f"{self.settings.protocol} is measured with a network that was fine-tuned on the classes of the test split: name one",
+                where="--extractor",
+                hint="--extractor finetuned:FILE (with another, such as classifier:RUN, the result's name says so)",
+            )
         spec = self.settings.extractor or protocol.extractor or default(cache, str(self.device), self.workspace, self.reporter)
         if spec not in self._extractors:
             self._extractors[spec] = pick_extractor(
