@@ -117,7 +117,7 @@ def evaluate_weights(
     """Measure every weights file that the glob `pattern` matches, relative to the current folder or the workspace: a curve."""
     workspace = workspace or Workspace.locate()
     evaluator = _evaluator(metrics, Settings(**settings), workspace, device, reporter)
-    files = _matching(workspace, pattern)
+    files = _generators(_matching(workspace, pattern), reporter)
     if evaluator.settings.save_statistics is not None and len(files) > 1:
         raise UsageError(f"one file cannot hold the statistics of {len(files)} weights files", where="--save-statistics")
     measured = []
@@ -149,6 +149,14 @@ def _matching(workspace: Workspace, pattern: str) -> list[Path]:
         if found:
             return [path for path in found if path.stem != "latest"] or found
     raise UsageError(f"no weights files are called {pattern!r}", where="--weights", hint="for example 'runs/NAME/weights/step-*'")
+
+
+def _generators(files: list[Path], reporter: Reporter) -> list[Path]:
+    """Those of several weights files that generate images: `runs/*` matches encoders and classifiers too. All of them if none does."""
+    found = [path for path in files if len(files) == 1 or Weights.open(path).config.model.GENERATES_IMAGES]
+    if found and len(found) < len(files):
+        reporter.say(f"{len(files) - len(found)} of the {len(files)} weights files do not generate images and are left out")
+    return found or files
 
 
 @dataclass
