@@ -76,8 +76,8 @@ def test_a_full_standard_output() -> None:
 
 def test_a_reader_of_messages_that_goes_away_does_not_end_the_work(tmp_path: Path) -> None:
     script = (
-        "import sys; from stackgan_cli.__main__ import main; sys.stdin.readline(); "
-        f"a = main(['presets', 'show', 'nothing']); b = main(['presets', 'cp', 'tiny-stage1', {str(tmp_path / 'a.yaml')!r}]); sys.exit(10 * a + b)"
+        "import sys; from stackgan_cli.__main__ import main; sys.stdin.readline(); a = main(['presets', 'show', 'nothing']); "
+        f"b = main(['presets', 'cp', 'tiny-stage1', {str(tmp_path / 'a.yaml')!r}]); sys.exit(10 * a + b)"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stdin is not None and process.stderr is not None
