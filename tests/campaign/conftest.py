@@ -27,7 +27,7 @@ PAIRS = int(os.environ.get("CAMPAIGN_PAIRS", "6"))
 TRAIN = ["train.steps=12", "train.tick_steps=2", "samples.rows=1", "samples.columns=2", "--device", "cpu"]
 ROWS: list[tuple[str, Counter[str]]] = []
 """The lines of the table: what was tried, and how often each outcome occurred."""
-VOLATILE = {"elapsed_s", "time", "seconds", "images_per_s", "argv", "when", "date", "rate", "left", "memory"}
+VOLATILE = {"images_per_second", "time"}
 """Keys of log lines that are measured, not computed."""
 
 
@@ -90,7 +90,7 @@ def _lines(path: Path) -> list[Any]:
     """The lines of a log without what is measured. Equal lines count once: a killed command that is repeated may add them twice."""
     found: list[Any] = []
     for line in path.read_text().splitlines():
-        entry = {key: value for key, value in json.loads(line).items() if key not in VOLATILE and not key.endswith("_s")}
+        entry = {key: value for key, value in json.loads(line).items() if key not in VOLATILE}
         if entry not in found:
             found.append(entry)
     return found
@@ -160,9 +160,10 @@ class Place:
 
         where = ["--workspace", str(self.ws), "--quiet"]
         cpu, output = ["--device", "cpu"], str(self.ws / "images")
+        encoder = str(next((self.ws / "encoders").glob("*.safetensors")))
         found = {
             "prepare": ["prepare", "demo", "--name", "more", "--count", "100", "--species", "50", "--image-size", "76", "--workers", "1"],
-            "encode-text": ["encode-text", "plain", *cpu],
+            "encode-text": ["encode-text", "plain", "--encoder", encoder, *cpu],
             "train": ["train", "--preset", "tiny-stage1", "--name", "another", *TRAIN],
             "sample": ["sample", "a red bird", "--run", "words", "--count", "8", "--seed", "3", "--output", output, *cpu],
             "evaluate": ["evaluate", "words", "-m", "fid", "--extractor", "classifier:judge", "--count", "64", *cpu],
