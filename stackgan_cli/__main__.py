@@ -13,7 +13,7 @@ import typer
 
 from stackgan_cli import __version__
 from stackgan_cli.cli.app import app
-from stackgan_cli.cli.ui import ReaderGone, Session
+from stackgan_cli.cli.ui import ReaderGone, Session, discard, prepare_streams
 from stackgan_cli.errors import EnvironmentProblem, Exit, UsageError, UserError
 
 UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
@@ -46,20 +46,33 @@ def hoist(words: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, and never raises anything but SystemExit."""
+    prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
-    session = Session(json="--json" in words, quiet="--quiet" in words or "-q" in words, debug="--debug" in words)
+    options = words[: words.index("--")] if "--" in words else words
+    session = Session(json="--json" in options, quiet="--quiet" in options or "-q" in options, debug="--debug" in options)
+    try:
+        return _run(words, session)
+    except ReaderGone:
+        return BROKEN_PIPE
+
+
+def _run(words: list[str], session: Session) -> int:
+    """The exit code of a command. Raises ReaderGone."""
     try:
         code = app(hoist(words), prog_name="stackgan", standalone_mode=False, obj=session)
         if code == Exit.INTERRUPTED:  # how Typer reports a Ctrl-C
             raise KeyboardInterrupt
         session.finish()
     except ReaderGone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet too
-        return BROKEN_PIPE
+        raise
     except (KeyboardInterrupt, typer.Abort):
         return session.fail(UserError("interrupted", code=Exit.INTERRUPTED))
     except Exception as error:
-        return session.fail(_as_user_error(error, session))
+        problem = _as_user_error(error, session)
+        try:
+            return session.fail(problem)
+        except UserError:  # standard output cannot be written to; the message is already on the standard error
+            return int(problem.code)
     return code if isinstance(code, int) else 0
 
 
@@ -72,6 +85,13 @@ def _as_user_error(error: Exception, session: Session) -> UserError:
         path = context.command_path if context is not None else "stackgan"
         message = error.format_message()  # type: ignore[attr-defined]
         return UsageError(message, hint=f"{path} --help")
+    if isinstance(error, BrokenPipeError):  # help and version are written by Typer
+        discard(sys.stdout)
+        raise ReaderGone from error
+    if isinstance(error, UnicodeEncodeError) and any("\ud800" <= character <= "\udfff" for character in error.object):
+        return UsageError(f"{error.object[:80]!r} is not UTF-8 text", hint="use a UTF-8 terminal, or rename the file")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # Path.expanduser of a user who does not exist
+        return UsageError("a path begins with ~ and a name that is not a user's", hint="write ./~NAME for a file of that name")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
         return EnvironmentProblem(os.strerror(error.errno).lower(), where=error.filename or "")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
@@ -90,7 +110,8 @@ def _crash(error: Exception, session: Session) -> UserError:
     path = Path(tempfile.gettempdir()) / f"stackgan-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     where = f"the traceback is in {path}"
     try:
-        path.write_text(f"stackgan {__version__}, Python {sys.version}\n{sys.argv}\n\n{text}", encoding="utf-8")
+        report = f"stackgan {__version__}, Python {sys.version}\n{sys.argv}\n\n{text}"
+        path.write_text(report, encoding="utf-8", errors="backslashreplace")
     except OSError as problem:
         where = f"the traceback could not be written to {path} ({problem.strerror}); --debug shows it"
     message = str(error).splitlines()[0] if str(error) else ""

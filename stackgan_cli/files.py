@@ -57,5 +57,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Atomically write indented JSON."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """Atomically write indented JSON. Names of files that are not UTF-8 are kept as escapes."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    if not _is_utf8(text):
+        text = json.dumps(value, indent=1)
+    write_text(path, text + "\n")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

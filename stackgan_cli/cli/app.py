@@ -26,7 +26,7 @@ from stackgan_cli.cli import (
     train,
     tsne,
 )
-from stackgan_cli.cli.common import examples, session_of
+from stackgan_cli.cli.common import examples, from_home, session_of
 
 app = typer.Typer(
     name="stackgan",
@@ -36,7 +36,7 @@ app = typer.Typer(
         "stackgan train --preset demo-stage1",
         'stackgan sample "a red bird with black wings"',
     ),
-    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    rich_markup_mode="rich" if sys.stdout is not None and sys.stdout.isatty() else None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
@@ -86,3 +86,8 @@ app.command("report", epilog=report.EPILOG)(report.report)
 app.command("import", epilog=import_weights.EPILOG)(import_weights.import_weights)
 app.command("export", epilog=export_weights.EPILOG)(export_weights.export)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
+
+for _commands in (app, presets.app, rank_study.app):
+    for _command in _commands.registered_commands:
+        assert _command.callback is not None
+        _command.callback = from_home(_command.callback)

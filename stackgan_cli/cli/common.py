@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -30,6 +32,26 @@ TextEncoderFile = Annotated[Path | None, typer.Option(help="File of the text enc
 Output = Annotated[
     Path | None, typer.Option(help="Output folder. Default: a folder named after the command, in the run's folder.", show_default=False)
 ]
+
+
+MoreCaptions = Annotated[
+    list[str] | None, typer.Option("--caption", help="Another caption, for example one that begins with a dash.", show_default=False)
+]
+
+
+def from_home(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`command` with `~` expanded in all the paths that it is given: a shell leaves `--output=~/images` as it is."""
+
+    def expanded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [expanded(item) for item in value]
+        return value.expanduser() if isinstance(value, Path) else value
+
+    @wraps(command)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        return command(*args, **{name: expanded(value) for name, value in options.items()})
+
+    return wrapped
 
 
 def examples(*commands: str) -> str:

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, Labels, Output, RunName, Scale, TextEncoderFile, WeightsFile, examples, model_of, session_of
+from stackgan_cli.cli.common import (
+    Device,
+    Labels,
+    MoreCaptions,
+    Output,
+    RunName,
+    Scale,
+    TextEncoderFile,
+    WeightsFile,
+    examples,
+    model_of,
+    session_of,
+)
 
 EPILOG = examples(
     'stackgan interpolate "a red bird" "a blue bird"',
@@ -21,6 +33,7 @@ def interpolate(
     captions: Annotated[
         list[str] | None, typer.Argument(help="Two or more captions. Default: two captions of the run.", show_default=False)
     ] = None,
+    caption: MoreCaptions = None,
     labels: Labels = None,
     steps: Annotated[int, typer.Option(min=2, help="Number of images per row.")] = 8,
     noise: Annotated[bool, typer.Option("--noise", help="Interpolate between seeds, with the first caption fixed.")] = False,
@@ -48,7 +61,7 @@ def interpolate(
 
     session = session_of(ctx)
     facts = make(
-        captions or [],
+        [*(captions or []), *(caption or [])],
         model=model_of(run, weights),
         labels=labels or [],
         steps=steps,

@@ -45,9 +45,10 @@ def show(
 ) -> None:
     """Print a preset as written, or with every key."""
     from stackgan_cli.config.presets import dump, find_preset, load_config
+    from stackgan_cli.config.yaml_text import read_text
 
     config = load_config(name, overrides or [])
-    text = dump(config) if resolved or overrides else find_preset(name).read_text(encoding="utf-8")
+    text = dump(config) if resolved or overrides else read_text(find_preset(name))
     session_of(ctx).result(config.model_dump(mode="json"), text.rstrip("\n"))
 
 
@@ -60,6 +61,7 @@ def cp(
 ) -> None:
     """Copy a preset to a new file."""
     from stackgan_cli.config.presets import find_preset
+    from stackgan_cli.config.yaml_text import read_text
     from stackgan_cli.errors import UsageError
     from stackgan_cli.files import write_text
 
@@ -67,7 +69,7 @@ def cp(
     target = target / source.name if target.is_dir() else target
     if target.exists() and not force:
         raise UsageError("this file exists already", where=target, hint="--force replaces it")
-    write_text(target, source.read_text(encoding="utf-8"))
+    write_text(target, read_text(source))
     session_of(ctx).result({"path": str(target)}, f"{target}")
 
 

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from stackgan_cli.cli.common import Device, Labels, RunName, TextEncoderFile, WeightsFile, examples, model_of, read_captions, session_of
+from stackgan_cli.cli.common import (
+    Device,
+    Labels,
+    MoreCaptions,
+    RunName,
+    TextEncoderFile,
+    WeightsFile,
+    examples,
+    model_of,
+    read_captions,
+    session_of,
+)
 from stackgan_cli.errors import UsageError
 
 EPILOG = examples(
@@ -30,6 +41,7 @@ def sample(
     captions: Annotated[
         list[str] | None, typer.Argument(help="Captions to generate images from. Default: captions of held-out images.", show_default=False)
     ] = None,
+    caption: MoreCaptions = None,
     file: Annotated[Path | None, typer.Option(help="Text file with one caption per line.")] = None,
     run: RunName = "",
     weights: WeightsFile = None,
@@ -61,7 +73,7 @@ def sample(
     if stage is not None and scale:
         raise UsageError("give --stage or --scale, not both")
     facts = make(
-        [*(captions or []), *(read_captions(file) if file is not None else [])],
+        [*(captions or []), *(caption or []), *(read_captions(file) if file is not None else [])],
         model=model_of(run, weights),
         labels=labels or [],
         count=count,

@@ -6,6 +6,8 @@ Rich on a terminal (bars, colour unless NO_COLOR is set), plain lines elsewhere,
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import os
 import sys
@@ -14,10 +16,10 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from stackgan_cli import __version__
-from stackgan_cli.errors import Exit, UserError
+from stackgan_cli.errors import EnvironmentProblem, Exit, UserError
 from stackgan_cli.workflows.reporter import Progress, Reporter, duration
 
 if TYPE_CHECKING:
@@ -37,6 +39,28 @@ EVERY = 10.0
 
 class ReaderGone(Exception):
     """The reader of our output has closed the pipe."""
+
+
+def prepare_streams() -> None:
+    """Make the standard streams safe to write to: a closed one discards, and no character ends a command.
+
+    Called before anything opens a file, which would otherwise get the number of the closed stream. A character that the terminal cannot
+    show is written as an escape, such as `\\xe9`.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def discard(stream: TextIO) -> None:
+    """Send all that is still written to a stream, the interpreter's last flush included, to nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        target = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(target, stream.fileno())
+        os.close(target)
 
 
 @dataclass
@@ -82,6 +106,12 @@ class Session(Reporter):
             self._write(f"note: {text}", "yellow")
 
     def _write(self, text: str, style: str = "") -> None:
+        try:
+            self._write_line(text, style)
+        except OSError:  # nobody reads the messages any more; the work and its result are not affected
+            discard(sys.stderr)
+
+    def _write_line(self, text: str, style: str) -> None:
         if self.on_terminal:
             from rich.console import Console
 
@@ -124,8 +154,11 @@ class Session(Reporter):
         try:
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
-        except BrokenPipeError as error:
-            raise ReaderGone from error
+        except OSError as error:
+            discard(sys.stdout)
+            if error.errno in (errno.EPIPE, errno.ESHUTDOWN):
+                raise ReaderGone from error
+            raise EnvironmentProblem(f"cannot be written: {os.strerror(error.errno or 0).lower()}", where="standard output") from None
 
     def finish(self, error: dict[str, Any] | None = None) -> None:
         """Write the JSON document, if one was asked for."""
@@ -140,7 +173,12 @@ class Session(Reporter):
             }
             if error is not None:
                 document["error"] = error
-            self._print(json.dumps(document, ensure_ascii=False, default=str))
+            text = json.dumps(document, ensure_ascii=False, default=str)
+            try:
+                text.encode(sys.stdout.encoding or "utf-8")
+            except UnicodeEncodeError:
+                text = json.dumps(document, default=str)
+            self._print(text)
 
     def fail(self, error: UserError) -> int:
         """Show a UserError; returns its exit code."""

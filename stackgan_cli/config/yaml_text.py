@@ -91,20 +91,25 @@ def _problem(error: Exception) -> tuple[str, str]:
     return str(error).splitlines()[0], ""
 
 
-def read_mapping(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The mapping in a YAML file and the line of each dotted key. Raises ConfigError, with line and column, for anything else."""
+def read_text(path: Path) -> str:
+    """The text of a configuration file, without a byte order mark. Raises ConfigError for a file that cannot be one."""
     if path.is_dir():
         raise ConfigError("this is a folder, not a configuration file", where=path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"this is not a configuration file: it is larger than {MAX_BYTES >> 20} MiB", where=path)
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError("no such file", where=path, hint="list the presets with `stackgan presets ls`") from None
     except UnicodeDecodeError:
         raise ConfigError("this is not a YAML file: it is not UTF-8 text", where=path) from None
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=path) from None
+
+
+def read_mapping(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The mapping in a YAML file and the line of each dotted key. Raises ConfigError, with line and column, for anything else."""
+    text = read_text(path)
     try:
         values, lines = _parse(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -19,6 +19,8 @@ class Protocol:
     name: str
     summary: str
     extractor: str | None = None
+    needs_network: bool = False
+    """Whether the extractor is a file that only the user can name: no other gives comparable numbers."""
     resize: str | None = None
     logits: Literal["biased", "unbiased"] | None = None
     count: int | None = None
@@ -33,6 +35,8 @@ PROTOCOLS: tuple[Protocol, ...] = (
     Protocol(
         "stackgan-is",
         "StackGAN's inception score on CUB and Oxford-102: fine-tuned Inception-v3, 30,000 samples, batches of 64",
+        extractor="finetuned",
+        needs_network=True,
         resize="pil-bilinear",
         count=30_000,
         split="test",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from stackgan_cli import __version__
 from stackgan_cli.errors import UsageError, UserError, did_you_mean
+from stackgan_cli.runs import Weights
+from stackgan_cli.runtime import pick_device
 from stackgan_cli.sampling import Sampler
 from stackgan_cli.text.alphabet import coding_notes
 from stackgan_cli.workflows.reporter import Reporter
@@ -32,6 +35,9 @@ def conditions(
     if captions and sampler.encoder is None:
         what = "is class-conditional: use --labels" if sampler.num_classes else "is unconditional: it takes no captions"
         raise UsageError(f"this model {what}", where=sampler.weights.path)
+    for caption in captions:
+        if not caption.isprintable() and any("\ud800" <= character <= "\udfff" for character in caption):
+            raise UsageError(f"the caption {caption!r} is not UTF-8 text", hint="put it into a UTF-8 text file and give --file FILE")
     if sampler.num_classes is not None:
         first = range(min(FIRST_CLASSES, sampler.num_classes))
         return None, parse_labels(labels, sampler.num_classes, sampler.weights.classes) or list(first)
@@ -93,11 +99,35 @@ def identity_of(sampler: Sampler) -> dict[str, Any]:
     weights = sampler.weights
     return {
         "stackgan": __version__,
-        "weights": str(weights.path),
+        "weights": str(lasting_path(weights)),
         "step": weights.step,
         "preset": weights.config.name,
         "text_encoder": weights.text_encoder["hash"] if weights.text_encoder else None,
     }
+
+
+def lasting_path(weights: Weights) -> Path:
+    """The absolute path of a weights file; for `latest`, which changes as training continues, that of the file of its step."""
+    path = weights.path.absolute()
+    if path.name != "latest.safetensors" or not any(path.parent.glob("step-*.safetensors")):
+        return path
+    return path.with_name(f"step-{weights.step:08d}.safetensors")
+
+
+def recorded_command(
+    verb: str, sampler: Sampler, captions: Sequence[str], options: Sequence[str], text_encoder: Path | None, *, force: bool = False
+) -> str:
+    """The command line that generates the same again, from any folder and after training has continued.
+
+    Captions that begin with a dash are given with --caption, so that further options can be added at the end of the command.
+    """
+    dashes = any(caption.startswith("-") for caption in captions)
+    words = ["stackgan", verb, *(f"--caption={caption}" if dashes else caption for caption in captions)]
+    words += ["--weights", str(lasting_path(sampler.weights)), *options]
+    words += [] if text_encoder is None else ["--text-encoder", str(text_encoder.expanduser().absolute())]
+    words += ["--force"] if force else []
+    words += [] if sampler.device == pick_device("auto") else ["--device", str(sampler.device)]
+    return shlex.join(words)
 
 
 # -- class labels -----------------------------------------------------------------------------------------------------------
@@ -108,6 +138,12 @@ def label_name(label: int | None, names: Sequence[str] | None) -> str:
     if label is None:
         return ""
     return names[label] if names is not None and label < len(names) else f"class {label}"
+
+
+def label_options(labels: Sequence[int], names: Sequence[str] | None) -> list[str]:
+    """The options that ask for these labels on a command line."""
+    words = [label_word(label, names) for label in labels]
+    return [option for word in words for option in ([f"--labels={word}"] if word.startswith("-") else ["--labels", word])]
 
 
 def label_word(label: int, names: Sequence[str] | None) -> str:

@@ -117,7 +117,7 @@ def evaluate_weights(
     """Measure every weights file that the glob `pattern` matches, relative to the current folder or the workspace: a curve."""
     workspace = workspace or Workspace.locate()
     evaluator = _evaluator(metrics, Settings(**settings), workspace, device, reporter)
-    files = _matching(workspace, pattern)
+    files = _generators(_matching(workspace, pattern), reporter)
     if evaluator.settings.save_statistics is not None and len(files) > 1:
         raise UsageError(f"one file cannot hold the statistics of {len(files)} weights files", where="--save-statistics")
     measured = []
@@ -136,13 +136,27 @@ def _evaluator(metrics: Sequence[str], settings: Settings, workspace: Workspace,
 
 
 def _matching(workspace: Workspace, pattern: str) -> list[Path]:
-    """The weights files that match a pattern, by name, without `latest`, which is a link to one of them."""
+    """The weights files that match a pattern, by name, without `latest`, which is a link to one of them.
+
+    Folders that exist under the name in the pattern are meant literally, such as `exp[1]`.
+    """
     for start in (Path.cwd(), workspace.root.absolute()):
         wanted = start / Path(pattern).expanduser()
-        found = sorted(path for path in Path(wanted.anchor).glob(str(wanted.relative_to(wanted.anchor))) if path.suffix == ".safetensors")
+        if wanted.is_file():
+            return [wanted]
+        folder = next(parent for parent in wanted.parents if parent.exists())
+        found = sorted(path for path in folder.glob(str(wanted.relative_to(folder))) if path.suffix == ".safetensors")
         if found:
             return [path for path in found if path.stem != "latest"] or found
     raise UsageError(f"no weights files are called {pattern!r}", where="--weights", hint="for example 'runs/NAME/weights/step-*'")
+
+
+def _generators(files: list[Path], reporter: Reporter) -> list[Path]:
+    """Those of several weights files that generate images: `runs/*` matches encoders and classifiers too. All of them if none does."""
+    found = [path for path in files if len(files) == 1 or Weights.open(path).config.model.GENERATES_IMAGES]
+    if found and len(found) < len(files):
+        reporter.say(f"{len(files) - len(found)} of the {len(files)} weights files do not generate images and are left out")
+    return found or files
 
 
 @dataclass
@@ -228,6 +242,12 @@ class Evaluator:
 
     def _extractor(self, cache: Cache | None, protocol: Protocol) -> Extractor:
         default = default_judge if any(metric.labels for metric in self.metrics) else default_extractor
+        if protocol.needs_network and not self.settings.extractor:
+            raise UsageError(
+                f"{self.settings.protocol} is measured with a network that was fine-tuned on the classes of the test split: name one",
+                where="--extractor",
+                hint="--extractor finetuned:FILE (with another, such as classifier:RUN, the result's name says so)",
+            )
         spec = self.settings.extractor or protocol.extractor or default(cache, str(self.device), self.workspace, self.reporter)
         if spec not in self._extractors:
             self._extractors[spec] = pick_extractor(

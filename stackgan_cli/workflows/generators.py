@@ -34,6 +34,10 @@ def open_generator(
     found = workspace.weights(model)
     if not isinstance(model, (Path, WeightsFile)):
         reporter.say(f"generating with {found.path}")
+    elif found.path.parent.name == "weights" and not found.path.exists() and (found.path.parent.parent / "config.yaml").is_file():
+        raise UsageError(
+            "this weights file of the run no longer exists", where=found.path, hint="a run keeps only its newest files (train.keep_weights)"
+        )
     return found, Sampler.load(found.path, pick_device(device), text_encoder=text_encoder, force=force)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,7 +19,7 @@ from stackgan_cli.models.interface import ConditionalGenerator
 from stackgan_cli.sampling import Sampler, Stop, noise_of, render, walk
 from stackgan_cli.viz.animations import require_video, save_gif, save_mp4
 from stackgan_cli.viz.grids import grid, save_png
-from stackgan_cli.workflows.conditions import conditions, identity_of, label_name, label_word, side_of
+from stackgan_cli.workflows.conditions import conditions, identity_of, label_name, label_options, recorded_command, side_of
 from stackgan_cli.workflows.generators import folder_of, open_generator
 from stackgan_cli.workflows.reporter import SILENT, Reporter
 from stackgan_cli.workspace import Name, Workspace
@@ -77,7 +76,7 @@ def interpolate(
         names = [f"seed {seed + number}" for number in range(count)] if noise else scene.names
         files = scene.write_walk(stops, names, folder, steps=steps, frames=frames, video=video)
         options += ["--steps", str(steps), "--frames", str(frames), *(["--video"] if video else [])]
-    facts = scene.facts(mode, options, files)
+    facts = scene.facts(mode, options, files, text_encoder)
     write_json(folder / f"{files[0].stem}.json", facts)
     return {**facts, "folder": str(folder)}
 
@@ -204,10 +203,9 @@ class Scene:
         text = torch.repeat_interleave(self.text, len(seeds) // len(self.names), 0)
         save_png(path, grid(self.generate(text, noise), columns, captions))
 
-    def facts(self, mode: str, options: list[str], files: list[Path]) -> dict[str, Any]:
+    def facts(self, mode: str, options: list[str], files: list[Path], text_encoder: Path | None) -> dict[str, Any]:
         """The sidecar: what was generated, and the command that generates it again."""
-        words = ["stackgan", "interpolate", *(self.captions or []), "--weights", str(self.sampler.weights.path), "--seed", str(self.seed)]
-        words += [word for label in self.labels or [] for word in ("--labels", label_word(label, self.sampler.weights.classes))]
+        words = ["--seed", str(self.seed), *label_options(self.labels or [], self.sampler.weights.classes)]
         words += ["--scale", str(self.side), *options, *(["--zero-noise"] if self.zero else [])]
         return {
             **identity_of(self.sampler),
@@ -218,5 +216,5 @@ class Scene:
             "zero_noise": self.zero,
             "side": self.side,
             "files": [path.name for path in files],
-            "command": shlex.join(words),
+            "command": recorded_command("interpolate", self.sampler, self.captions or [], words, text_encoder),
         }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from stackgan_cli.files import write_json
 from stackgan_cli.metrics.image_folders import SIDECAR, own_files
 from stackgan_cli.sampling import Sampler, noise_of
 from stackgan_cli.viz.grids import grid, save_png
-from stackgan_cli.workflows.conditions import conditions, identity_of, kept_sides, label_name, label_word
+from stackgan_cli.workflows.conditions import conditions, identity_of, kept_sides, label_name, label_options, recorded_command
 from stackgan_cli.workflows.generators import open_generator
 from stackgan_cli.workflows.reporter import SILENT, Reporter
 from stackgan_cli.workspace import Name, WeightsFile, Workspace
@@ -69,6 +68,7 @@ def sample(
         fix=fix,
         mean=mean,
     )
+    samples.opened_with = {"text_encoder": text_encoder, "force": force}
     return samples.write(output or workspace.new_folder("samples", f"{_name_of(source)}-"), with_grid=grid)
 
 
@@ -106,6 +106,8 @@ class Samples:
     count: int
     images: dict[int, np.ndarray]
     mean: bool
+    opened_with: dict[str, Any] = field(default_factory=lambda: {"text_encoder": None})
+    """The arguments `text_encoder` and `force` of `recorded_command`."""
 
     @classmethod
     def generate(
@@ -179,12 +181,11 @@ class Samples:
 
     def _again(self, caption: str | None, label: int | None, seed: int, fixed: dict[str, int], side: int) -> str:
         """The command that generates one image again."""
-        words = ["stackgan", "sample", *([caption] if caption is not None else []), "--weights", str(self.sampler.weights.path)]
-        words += ["--seed", str(seed), "--count", "1", *(["--mean"] if self.mean else [])]
-        words += ["--labels", label_word(label, self.sampler.weights.classes)] if label is not None else []
+        words = ["--seed", str(seed), "--count", "1", *(["--mean"] if self.mean else [])]
+        words += label_options([] if label is None else [label], self.sampler.weights.classes)
         words += [word for name, other in fixed.items() for word in ("--fix", f"{name}={other}")]
         words += ["--scale", str(side)]
-        return shlex.join(words)
+        return recorded_command("sample", self.sampler, [] if caption is None else [caption], words, **self.opened_with)
 
 
 def _make_room(folder: Path, names: Sequence[str]) -> None:

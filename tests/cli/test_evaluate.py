@@ -208,6 +208,8 @@ def test_a_protocol_and_a_changed_one(shell: Shell, tmp_path: Path) -> None:
     result = measure(shell, *words)["is"]
     assert result["protocol"]["name"] == "stackgan-is, with other extractor, count"
     assert result["protocol"]["n_fake"] == 64 and result["protocol"]["resize"] == "pil-bilinear"
+    code, err = shell.fails("evaluate", "words", "--protocol", "stackgan-is", "--metric", "is", "--count", "64", "--device", "cpu")
+    assert code == 2 and "finetuned:FILE" in err, "another network under the same name would not be comparable"
     means = tmp_path / "means.pt"
     torch.jit.script(Means()).save(str(means))
     folder = folder_of(pictures(12), tmp_path / "folder")
