@@ -76,6 +76,27 @@ class Run:
     def state_path(self) -> Path:
         return self.folder / "state" / "latest.pt"
 
+    @property
+    def inputs_path(self) -> Path:
+        return self.folder / "inputs.json"
+
+    def made_from(self) -> dict[str, Any]:
+        """What the run was made from, by content: the identity of its cache, the hash of its text encoder, and the like. Empty before
+        the first step. Raises DataError if the file is damaged."""
+        try:
+            found = json.loads(self.inputs_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise DataError("is not the record of what a run was made from", where=self.inputs_path, hint="give the new run another --name")
+        return found
+
+    def made_on(self, cache: str) -> bool:
+        """Whether the run was made from the cache with this identity."""
+        return bool(self.made_from().get("cache") == cache)
+
     @classmethod
     def open_or_create(cls, folder: Path, config: RunConfig) -> Run:
         """The run in `folder`, created if it does not exist. Raises MismatchError (exit 5) if it was started with another configuration."""
@@ -171,7 +192,7 @@ class Run:
         with replacing(latest) as temporary:
             os.link(path, temporary)
         for old in sorted(path.parent.glob("step-*.safetensors"))[:-keep]:
-            old.unlink()
+            old.unlink(missing_ok=True)
         return path
 
     def status(self) -> dict[str, Any]:

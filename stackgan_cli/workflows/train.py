@@ -16,7 +16,7 @@ from stackgan_cli.errors import Exit, MismatchError, UserError
 from stackgan_cli.metrics.held_out import Trained, final_score
 from stackgan_cli.runs import Run
 from stackgan_cli.runtime import StopFlag, World, pick_device
-from stackgan_cli.training.inputs import ResolvedInputs, run_name
+from stackgan_cli.training.inputs import ResolvedInputs, default_run_name
 from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import Progress as TrainProgress
 from stackgan_cli.training.loop import Trainer, TrainReport
@@ -75,8 +75,8 @@ def train_run(
     tensorboard: bool = False,
 ) -> tuple[Run, dict[str, Any]]:
     """`train` for a configuration: the run and its status, with its final scores when it has just been finished."""
-    name = name or run_name(config.name, config.data.cache)
-    run = Run(workspace.runs / name)
+    name = name or default_run_name(config.name, config.data.cache, workspace)
+    run = Run(workspace.run_folder(name))
     training = Training(workspace, reporter, device, stop_after, tensorboard=tensorboard)
     inputs = training.inputs(config, make=prerequisites)
     if inputs is None:
@@ -197,7 +197,7 @@ class Training:
 
     def _open_run(self, config: RunConfig, name: str, fresh: bool) -> Run:
         """The run's folder, made by the first rank before the others look at it."""
-        folder = self.workspace.runs / name
+        folder = self.workspace.run_folder(name)
         if self.world.is_main:
             if fresh and (folder / "config.yaml").exists():
                 raise MismatchError(
@@ -208,8 +208,11 @@ class Training:
         return Run.open_or_create(folder, config)
 
     def trained(self, preset: str, overrides: Sequence[str], cache: str, name: str) -> Run:
-        """The finished run `name` of a preset on `cache`, trained where it is not. Raises UserError when the time limit came first."""
-        run = Run(self.workspace.runs / name)
+        """The finished run `name` of a preset on `cache`, trained where it is not. Raises UserError when the time limit came first.
+
+        `name` is a free one (training/inputs.py), so that the run is not one of another cache.
+        """
+        run = Run(self.workspace.run_folder(name))
         if (run.folder / "config.yaml").is_file() and run.status()["finished"]:
             return run
         config = load_config(preset, overrides, {"data": {"cache": cache}})
