@@ -66,8 +66,8 @@ def checked_name(name: str, what: str = "name") -> str:
     """`name` if it can be the name of a cache or a run. Raises UsageError (exit 2) otherwise.
 
     Letters of any alphabet, digits, spaces and punctuation are allowed, dots inside the name too. A name may not be empty, contain `/`,
-    `\\`, `:` or characters that cannot be printed, begin with a dot, a dash or a tilde, begin or end with a space, end with a dot or with `.h5`, or
-    end like a file of text embeddings (a dot and 8 hexadecimal digits).
+    `\\`, `:` or characters that cannot be printed, begin with a dot, a dash or a tilde, begin or end with a
+    space, end with a dot or with `.h5`, or end like a file of text embeddings (a dot and 8 hexadecimal digits).
     """
     reason = ""
     if not name:

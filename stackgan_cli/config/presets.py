@@ -130,7 +130,7 @@ def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str
             problems.append(Problem(path, text, "unknown key", suggest(path, keys), "command line"))
             continue
         try:
-            value = text.strip() if path in TEXT_KEYS and not _is_yaml(path, text.strip()) else parse_value(text)
+            value: Any = text.strip() if path in TEXT_KEYS and not _is_yaml(path, text.strip()) else parse_value(text)
         except ValueError as error:
             problems.append(Problem(path, show(text), str(error), "quote it", "command line"))
             continue

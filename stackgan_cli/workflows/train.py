@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -137,9 +139,15 @@ class Training:
         encode_cache(inputs, self.device, self.world, self.reporter)
 
     def train(self, inputs: ResolvedInputs, name: str, *, fresh: bool = False) -> dict[str, Any]:
-        """Train or continue the run `name`; returns its status. Raises UserError (130, 143) after saving when a signal came."""
-        run = self._open_run(inputs.config, name, fresh)
-        status = run.status()
+        """Train or continue the run `name`; returns its status. Raises UserError (130, 143) after saving when a signal came,
+        MismatchError when another process is training it."""
+        folder = self.workspace.run_folder(name)
+        # One lock for all ranks. A finished run needs none, and may lie in a place that cannot be written.
+        with Run(folder).lock() if self.world.is_main and not _is_finished(folder) else nullcontext():
+            return self._train(inputs, self._open_run(inputs.config, folder, fresh))
+
+    def _train(self, inputs: ResolvedInputs, run: Run) -> dict[str, Any]:
+        status, name = run.status(), run.name
         if status["finished"]:
             self.reporter.say(f"{name} is finished ({status['step']:,} steps)")
             return status
@@ -195,9 +203,8 @@ class Training:
         self.reporter.say(f"{job.run.name}: held out, " + ", ".join(f"{key} {value:.3f}" for key, value in scores.items()))
         return scores
 
-    def _open_run(self, config: RunConfig, name: str, fresh: bool) -> Run:
+    def _open_run(self, config: RunConfig, folder: Path, fresh: bool) -> Run:
         """The run's folder, made by the first rank before the others look at it."""
-        folder = self.workspace.run_folder(name)
         if self.world.is_main:
             if fresh and (folder / "config.yaml").exists():
                 raise MismatchError(
@@ -213,10 +220,14 @@ class Training:
         `name` is a free one (training/inputs.py), so that the run is not one of another cache.
         """
         run = Run(self.workspace.run_folder(name))
-        if (run.folder / "config.yaml").is_file() and run.status()["finished"]:
+        if _is_finished(run.folder):
             return run
         config = load_config(preset, overrides, {"data": {"cache": cache}})
         inputs = self.inputs(config)
         if inputs is None or not self.train(inputs, name)["finished"]:
             raise UserError(f"the run {name} is not finished", where=run.folder, hint="the same command continues")
         return run
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and bool(Run(folder).status()["finished"])
