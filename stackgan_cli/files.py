@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stackgan_cli.errors import EnvironmentProblem
+from stackgan_cli.errors import EnvironmentProblem, UserError
+
+PROBE_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
@@ -21,18 +23,58 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        sync(temporary)
-        publish(temporary, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise EnvironmentProblem("the disk is full", where=path, hint="free some space and run the same command again") from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise EnvironmentProblem("this folder is not writable", where=path.parent, hint="choose another --workspace") from None
-        raise
+        with writing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            sync(temporary)
+            publish(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turn what is raised while `path` is written into EnvironmentProblem (exit 6) if the disk is full or the folder is not writable.
+
+    Libraries report a full disk each in their own way, PyTorch without saying so. So after an error that does not say what is wrong, some
+    more is written to `temporary`, the file that was being written.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number = _number(error)
+        if number is None and temporary is not None:
+            number = _try(temporary)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            raise EnvironmentProblem("the disk is full", where=path, hint="free some space and run the same command again") from None
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise EnvironmentProblem("this folder is not writable", where=path.parent, hint="choose another --workspace") from None
+        if number == errno.ENOENT and not path.parent.is_dir():
+            raise EnvironmentProblem("this folder was removed meanwhile", where=path.parent, hint="run the same command again") from None
+        raise
+
+
+def _number(error: Exception) -> int | None:
+    """The number of the operating system's error, if the exception or its text tells it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return next((number for number in numbers if os.strerror(number) in str(error) or f"errno = {number}," in str(error)), None)
+
+
+def _try(path: Path) -> int | None:
+    """The number of the error if nothing more can be written to a file."""
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno
+    return None
 
 
 def sync(path: Path) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from stackgan_cli import __version__
 from stackgan_cli.config.presets import diff, dump, load_config
 from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.errors import DataError, MismatchError, UsageError
-from stackgan_cli.files import replacing, write_json, write_text
+from stackgan_cli.files import replacing, write_json, write_text, writing
+from stackgan_cli.locks import exclusive
 
 WEIGHTS_FORMAT = "stackgan-weights-1"
 STATE_FORMAT = "stackgan-state-1"
@@ -76,6 +79,27 @@ class Run:
     def state_path(self) -> Path:
         return self.folder / "state" / "latest.pt"
 
+    @property
+    def inputs_path(self) -> Path:
+        return self.folder / "inputs.json"
+
+    def made_from(self) -> dict[str, Any]:
+        """What the run was made from, by content: the identity of its cache, the hash of its text encoder, and the like. Empty before
+        the first step. Raises DataError if the file is damaged."""
+        try:
+            found = json.loads(self.inputs_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise DataError("is not the record of what a run was made from", where=self.inputs_path, hint="give the new run another --name")
+        return found
+
+    def made_on(self, cache: str) -> bool:
+        """Whether the run was made from the cache with this identity."""
+        return bool(self.made_from().get("cache") == cache)
+
     @classmethod
     def open_or_create(cls, folder: Path, config: RunConfig) -> Run:
         """The run in `folder`, created if it does not exist. Raises MismatchError (exit 5) if it was started with another configuration."""
@@ -97,14 +121,20 @@ class Run:
         run._config = config
         return run
 
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other processes from training this run. Raises MismatchError (exit 5), naming the process, if one is training it."""
+        return exclusive(self.folder / "lock", "run")
+
     # -- log ----------------------------------------------------------------------------------------------------------------
 
     def log_lines(self) -> list[dict[str, Any]]:
         """The lines of the training log; an incomplete last line (from a killed process) is left out."""
-        if not self.log_path.is_file():
+        try:
+            text = self.log_path.read_text(encoding="utf-8")
+        except FileNotFoundError:
             return []
         lines = []
-        for line in self.log_path.read_text(encoding="utf-8").splitlines():
+        for line in text.splitlines():
             try:
                 lines.append(json.loads(line))
             except json.JSONDecodeError:
@@ -117,13 +147,11 @@ class Run:
         write_text(self.log_path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def append_log(self, line: Mapping[str, Any]) -> None:
-        with self.log_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        _append(self.log_path, line)
 
     def append_metric(self, line: Mapping[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        _append(self.folder / "metrics.jsonl", line)
 
     # -- state --------------------------------------------------------------------------------------------------------------
 
@@ -164,14 +192,17 @@ class Run:
         classes: Sequence[str] | None,
         keep: int,
     ) -> Path:
-        """Write `weights/step-STEP.safetensors`, link `latest.safetensors` to it, and keep only the newest `keep` files."""
+        """Write `weights/step-STEP.safetensors`, link (or copy) it to `latest.safetensors`, and keep only the newest `keep` files."""
         path = self.folder / "weights" / f"step-{step:08d}.safetensors"
         write_weights(path, tensors, config=self.config, step=step, text_encoder=text_encoder, classes=classes)
         latest = path.with_name("latest.safetensors")
         with replacing(latest) as temporary:
-            os.link(path, temporary)
+            try:
+                os.link(path, temporary)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(path, temporary)
         for old in sorted(path.parent.glob("step-*.safetensors"))[:-keep]:
-            old.unlink()
+            old.unlink(missing_ok=True)
         return path
 
     def status(self) -> dict[str, Any]:
@@ -191,6 +222,11 @@ class Run:
             "weights": str(weights) if weights else None,
             "losses": last.get("losses", {}),
         }
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    with writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def write_weights(

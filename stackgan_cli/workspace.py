@@ -7,11 +7,15 @@ A name means the same everywhere: a run in the workspace, else a prepared cache 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from stackgan_cli.data.cache import Cache
+from stackgan_cli.data.caption_vectors import OF_VECTORS
 from stackgan_cli.errors import DataError, UsageError, did_you_mean
 from stackgan_cli.runs import Run, Weights
 
@@ -52,6 +56,37 @@ class StatisticsFile:
     """An `.npz` file with statistics of images (a reference for FID)."""
 
     path: Path
+
+
+MOST_BYTES = 120
+"""Length of a name in UTF-8, so that the files named after it fit into a folder entry."""
+
+
+def checked_name(name: str, what: str = "name") -> str:
+    """`name` if it can be the name of a cache or a run. Raises UsageError (exit 2) otherwise.
+
+    Letters of any alphabet, digits, spaces and punctuation are allowed, dots inside the name too. A name may not be empty, contain `/`,
+    `\\`, `:` or characters that cannot be printed, begin with a dot, a dash or a tilde, begin or end with a
+    space, end with a dot or with `.h5`, or end like a file of text embeddings (a dot and 8 hexadecimal digits).
+    """
+    reason = ""
+    if not name:
+        reason = "it is empty"
+    elif bad := [character for character in name if character in "/\\:" or not character.isprintable()]:
+        reason = f"it contains {bad[0]!r}"
+    elif name[0] in ".-~":
+        reason = f"it begins with {name[0]!r}"
+    elif name != name.strip() or name.endswith("."):
+        reason = "it begins or ends with a space, or ends with a dot"
+    elif name.endswith(".h5") or re.search(OF_VECTORS + "$", name):
+        reason = f"the ending {name[name.rindex('.') :]!r} has another meaning"
+    elif len(name.encode()) > MOST_BYTES:
+        reason = f"it is longer than {MOST_BYTES} bytes"
+    if reason:
+        raise UsageError(
+            f"{name!r} cannot be the {what}: {reason}", hint="use letters, digits, '-', '_' and dots inside, for example birds-2"
+        )
+    return name
 
 
 Named = Run | WeightsFile | CacheFile | ImageFolder | StatisticsFile
@@ -98,8 +133,12 @@ class Workspace:
         return self.encoders / f"{encoder_hash[:8]}.safetensors"
 
     def cache_path_for(self, name: str) -> Path:
-        """The path of the cache called `name`, whether it exists or not."""
-        return self.caches / f"{name}.h5"
+        """The path of the cache called `name`, whether it exists or not. Raises UsageError if no cache can be called that."""
+        return self.caches / f"{checked_name(name, 'name of a cache')}.h5"
+
+    def run_folder(self, name: str) -> Path:
+        """The folder of the run called `name`, whether it exists or not. Raises UsageError if no run can be called that."""
+        return self.runs / checked_name(name, "name of a run")
 
     def new_folder(self, parent: str, prefix: str = "") -> Path:
         """The first of `PARENT/PREFIX001`, `PARENT/PREFIX002`, ... that does not exist; it is not created."""
@@ -109,8 +148,8 @@ class Workspace:
 
     def cache_names(self) -> list[str]:
         """Names of the prepared caches, newest first (without the files of text embeddings next to them)."""
-        paths = [path for path in self.caches.glob("*.h5") if "." not in path.stem]
-        return [path.stem for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)]
+        paths = [path for path in self.caches.glob("*.h5") if not path.name.startswith(".") and not re.search(OF_VECTORS + "$", path.stem)]
+        return [path.stem for path in _newest_first(paths)]
 
     def newest_cache(self) -> str:
         """The name of the newest cache. Raises UsageError if no dataset has been prepared."""
@@ -134,9 +173,9 @@ class Workspace:
             raise DataError(
                 f"the cache {name!r} has not been prepared; existing caches: {', '.join(existing)}",
                 where=self.caches,
-                hint=f"stackgan prepare {name}, or use an existing cache with data.cache={existing[0]}",
+                hint=f"stackgan prepare {shlex.quote(name)}, or use an existing cache with data.cache={shlex.quote(existing[0])}",
             )
-        raise DataError(f"the cache {name!r} has not been prepared", where=self.caches, hint=f"stackgan prepare {name}")
+        raise DataError(f"the cache {name!r} has not been prepared", where=self.caches, hint=f"stackgan prepare {shlex.quote(name)}")
 
     def open_cache(self, name: str) -> Cache:
         """Open the cache called `name`, or at the path `name`. Raises DataError if there is none or it is damaged."""
@@ -150,8 +189,8 @@ class Workspace:
 
     def run_names(self) -> list[str]:
         """Names of the runs, newest first."""
-        paths = [path.parent for path in self.runs.glob("*/config.yaml")]
-        return [path.name for path in sorted(paths, key=_touched, reverse=True)]
+        names = {_weights_or_config(path.parent): path.parent.name for path in self.runs.glob("*/config.yaml")}
+        return [names[path] for path in _newest_first(list(names))]
 
     def all_runs(self) -> list[Run]:
         """The runs, newest first."""
@@ -203,15 +242,19 @@ class Workspace:
         run = self.run_at(name)
         if run is not None:
             return run
-        cache, _, split = name.partition(":")
+        cache, colon, split = name.rpartition(":")  # a path may contain colons, a split does not
+        if not colon:
+            cache, split = name, ""
         if cache in self.cache_names():
-            return CacheFile(self.cache_path_for(cache), split)
+            return CacheFile(self.caches / f"{cache}.h5", split)
         path = Path(name).expanduser()
         if path.is_dir():
             return ImageFolder(path)
         if path.is_file() and path.suffix == ".npz":
             return StatisticsFile(path)
-        if path.is_file() and path.suffix != ".h5":
+        if path.is_file() and path.suffix == ".h5":
+            return CacheFile(path)
+        if path.is_file():
             return WeightsFile(path, run_of(path))
         if Path(cache).suffix == ".h5" and Path(cache).expanduser().is_file():
             return CacheFile(Path(cache).expanduser(), split)
@@ -246,6 +289,16 @@ def run_of(weights: Path) -> Run | None:
     return Run(folder) if weights.parent.name == "weights" and (folder / "config.yaml").is_file() else None
 
 
-def _touched(folder: Path) -> float:
-    latest = folder / "weights" / "latest.safetensors"
-    return (latest if latest.exists() else folder / "config.yaml").stat().st_mtime
+def _weights_or_config(run: Path) -> Path:
+    """The file that says how new a run is."""
+    latest = run / "weights" / "latest.safetensors"
+    return latest if latest.exists() else run / "config.yaml"
+
+
+def _newest_first(paths: list[Path]) -> list[Path]:
+    """The paths by time of modification; those that another process has removed meanwhile are left out."""
+    times: dict[Path, float] = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            times[path] = path.stat().st_mtime
+    return sorted(times, key=lambda path: times[path], reverse=True)

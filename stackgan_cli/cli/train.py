@@ -79,11 +79,10 @@ def train(
 
 def _dry_run(session: Session, config: RunConfig, name: str) -> None:
     from stackgan_cli.config.presets import dump
-    from stackgan_cli.training.inputs import run_name
     from stackgan_cli.workflows.dry_run import dry_run
 
-    name = name or run_name(config.name, config.data.cache)
-    found = dry_run(config, session.workspace, session)
+    found = dry_run(config, session.workspace, session, name=name)
+    name = found.name
     config, cost = found.config, found.cost
     rows = [
         ("run", str(session.workspace.runs / name)),

@@ -21,6 +21,10 @@ EXCLUSIVE = ("steps", "epochs")
 """Keys of `train`, exactly one of which must be given."""
 
 
+TEXT_KEYS = ("data.cache", "requires.text_encoder", "requires.stage1", "requires.extractor")
+"""Keys whose value in an override is taken as it was typed, unless it is quoted, because it is a name: 2011, 1e3 or `a #1`."""
+
+
 def preset_folder() -> Path:
     """`presets/` inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
@@ -104,6 +108,11 @@ def require_pairs(overrides: Sequence[str]) -> None:
             raise UsageError(f"{word!r} does not have the form key=value", hint=hint)
 
 
+def _is_yaml(key: str, text: str) -> bool:
+    """Whether the value of a key of `TEXT_KEYS` is to be read as YAML: quoted text, or nothing where nothing is allowed."""
+    return text[:1] in ("'", '"') or (key != "data.cache" and text in ("", "~", "null"))
+
+
 def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
     """The tree of values that `key=value` words set, their origins, and the problems found in them."""
     tree: dict[str, Any] = {}
@@ -121,7 +130,7 @@ def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str
             problems.append(Problem(path, text, "unknown key", suggest(path, keys), "command line"))
             continue
         try:
-            value = parse_value(text)
+            value: Any = text.strip() if path in TEXT_KEYS and not _is_yaml(path, text.strip()) else parse_value(text)
         except ValueError as error:
             problems.append(Problem(path, show(text), str(error), "quote it", "command line"))
             continue

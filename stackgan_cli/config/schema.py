@@ -6,9 +6,9 @@ Durations are in optimization steps or in epochs (one epoch = the training image
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from stackgan_cli.config.archs import ArchConfig
 from stackgan_cli.config.base import Frozen, PositiveInt
@@ -16,11 +16,17 @@ from stackgan_cli.config.base import Frozen, PositiveInt
 Rate = Annotated[float, Field(gt=0)]
 
 
+def _digits(value: Any) -> Any:
+    """A whole number, as the name that its digits are."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class DataConfig(Frozen):
     """Where images and captions come from, and how training images are cropped."""
 
-    cache: str = "cub"
-    """Name of a cache in the `caches/` folder of the workspace, or a path to one."""
+    cache: Annotated[str, BeforeValidator(_digits)] = "cub"
+    """Name of a cache in the `caches/` folder of the workspace, or a path to one. In a file, a name that YAML does not read as text needs
+    quotes, for example `"null"`."""
     split: Literal["train", "test", "all"] = "train"
     """The images to train on."""
     flip: bool = True

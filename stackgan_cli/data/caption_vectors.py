@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ import numpy as np
 
 from stackgan_cli.data.cache import Cache, hdf5_errors, open_hdf5, place_of
 from stackgan_cli.errors import DataError, MismatchError
-from stackgan_cli.files import publish, sync
+from stackgan_cli.files import replacing
 
 FORMAT, VERSION = "stackgan-text-vectors", 1
+OF_VECTORS = r"\.[0-9a-f]{8}"
+"""What follows the name of a cache in the name of a file of its embeddings, as a regular expression."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +43,13 @@ class CaptionVectors:
     @staticmethod
     def find(cache_path: Path) -> list[Path]:
         """All embedding files beside a cache, newest first."""
-        pattern = re.compile(re.escape(cache_path.stem) + r"\.[0-9a-f]{8}\.h5")
+        pattern = re.compile(re.escape(cache_path.stem) + OF_VECTORS + r"\.h5")
         found = [path for path in cache_path.parent.glob("*.h5") if pattern.fullmatch(path.name)]
-        return sorted(found, key=lambda path: (-path.stat().st_mtime_ns, path.name))
+        times = {}
+        for path in found:
+            with contextlib.suppress(FileNotFoundError):  # another process may have removed it
+                times[path] = -path.stat().st_mtime_ns
+        return sorted(times, key=lambda path: (times[path], path.name))
 
     @classmethod
     def open(cls, path: Path, cache: Cache) -> CaptionVectors:
@@ -65,16 +71,10 @@ class CaptionVectors:
         if vectors.ndim != 2 or len(vectors) != cache.num_captions:
             raise ValueError(f"expected {cache.num_captions} vectors, got an array of shape {vectors.shape}")
         path = CaptionVectors.path_for(cache.path, encoder_hash)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with hdf5_errors(path), h5py.File(temporary, "w") as file:
-                file.create_dataset("vectors", data=np.ascontiguousarray(vectors, np.float32))
-                file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-                file.attrs["encoder"], file.attrs["encoder_hash"] = json.dumps(encoder, sort_keys=True), encoder_hash
-                file.attrs["cache"] = cache.identity
-                file.attrs["complete"] = True
-            sync(temporary)
-            publish(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+            file.create_dataset("vectors", data=np.ascontiguousarray(vectors, np.float32))
+            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+            file.attrs["encoder"], file.attrs["encoder_hash"] = json.dumps(encoder, sort_keys=True), encoder_hash
+            file.attrs["cache"] = cache.identity
+            file.attrs["complete"] = True
         return path

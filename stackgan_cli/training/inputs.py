@@ -209,33 +209,54 @@ class ResolvedInputs:
         return find_weights(name, self.workspace.extractors) if name in PUBLISHED else given_weights(Path(name))
 
     def _weights_of(self, requirement: str | None) -> Path | None:
-        return weights_of(requirement, self.config.data.cache, self.workspace)
+        return weights_of(requirement, self.config.data.cache, self.cache, self.workspace)
 
 
 def vectors_of(cache: Cache) -> list[CaptionVectors]:
     """The text embeddings next to a cache, newest first; those of an earlier cache with the same name are skipped."""
     found = []
     for path in CaptionVectors.find(cache.path):
-        with contextlib.suppress(MismatchError):
+        with contextlib.suppress(MismatchError, FileNotFoundError):
             found.append(CaptionVectors.open(path, cache))
     return found
 
 
-def weights_of(requirement: str | None, cache: str, workspace: Workspace) -> Path | None:
-    """The weights file that a requirement names: a path, or a run or preset (trained on `cache`) that is finished. Else None."""
+def weights_of(requirement: str | None, name: str, cache: Cache, workspace: Workspace) -> Path | None:
+    """The weights file that a requirement names: a path, or a run or preset that is finished. Else None.
+
+    For a preset it is a run of it that was made from this very `cache`, called `name` in the configuration, whatever the runs are called.
+    """
     if requirement is None:
         return None
     path = Path(requirement).expanduser()
     if path.is_file():
         return path
-    runs = (workspace.run_at(name) for name in (requirement, run_name(requirement, cache)))
-    return next((run.latest_weights() for run in runs if run is not None and run.status()["finished"]), None)
+    of_preset = requirement in preset_names()
+    names = [requirement, run_name(requirement, name), _with_identity(run_name(requirement, name), cache)] if of_preset else [requirement]
+    runs = [run for run in map(workspace.run_at, names) if run is not None and (not of_preset or run.made_on(cache.identity))]
+    return next((run.latest_weights() for run in runs if run.status()["finished"]), None)
 
 
 def run_name(preset: str, cache: str) -> str:
-    """The default name of a run: the name of the preset and that of the dataset."""
-    dataset = Path(cache).stem
+    """The name of a run by default: the name of the preset and that of the dataset."""
+    path = Path(cache)
+    dataset = path.stem if path.suffix == ".h5" or len(path.parts) > 1 else cache
     return preset if dataset in preset.split("-") else f"{preset}-{dataset}"
+
+
+def free_run_name(name: str, cache: Cache, workspace: Workspace) -> str:
+    """`name`; or, if the run of that name was made from another cache, `name` and the beginning of this cache's identity."""
+    run = workspace.run_at(name)
+    return name if run is None or run.made_from().get("cache", cache.identity) == cache.identity else _with_identity(name, cache)
+
+
+def default_run_name(preset: str, cache: str, workspace: Workspace) -> str:
+    """The name of a run of a preset on `cache` (a name or a path) if the user gives none. Raises DataError if there is no such cache."""
+    return free_run_name(run_name(preset, cache), workspace.open_cache(cache), workspace)
+
+
+def _with_identity(name: str, cache: Cache) -> str:
+    return f"{name}-{cache.identity[:8]}"
 
 
 def as_classifier(found: RunConfig, requirement: str) -> ClassifierConfig:

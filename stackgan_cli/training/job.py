@@ -5,7 +5,6 @@ The inputs that a run was started from (cache, encoder, Stage-I) are recorded in
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,11 +87,10 @@ def open_job(inputs: ResolvedInputs, run: Run, *, device: torch.device, world: W
 
 
 def _check_same(run: Run, inputs: dict[str, Any]) -> None:
-    path = run.folder / "inputs.json"
-    if not path.is_file():
-        write_json(path, inputs)
+    if not run.inputs_path.is_file():
+        write_json(run.inputs_path, inputs)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = run.made_from()
     changed = [key for key, value in inputs.items() if key in before and before[key] != value]
     if changed:
         raise MismatchError(

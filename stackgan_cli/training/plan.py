@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stackgan_cli.config.presets import load_config, preset_names
 from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.errors import MismatchError
-from stackgan_cli.training.inputs import ResolvedInputs, as_classifier, run_name
+from stackgan_cli.training.inputs import ResolvedInputs, as_classifier, free_run_name, run_name
 from stackgan_cli.training.loop import total_steps
 
 
@@ -43,13 +44,13 @@ def _captions(inputs: ResolvedInputs) -> list[Prerequisite]:
     text_dim, cache = inputs.requirements.text_dim, inputs.config.data.cache
     if text_dim is None or inputs.vectors is not None:
         return []
-    command = f"stackgan encode-text {cache}"
+    command = f"stackgan encode-text {shlex.quote(cache)}"
     vectors = Prerequisite(
         "vectors", f"text embeddings of {inputs.cache.path.stem}", f"{inputs.cache.num_captions:,} captions to encode", command
     )
     encoder = inputs.config.requires.text_encoder
     if inputs.stage1 is not None and inputs.encoder_file == inputs.stage1.path:
-        return [replace(vectors, command=f"{command} --encoder {inputs.encoder_file}")]
+        return [replace(vectors, command=f"{command} --encoder {shlex.quote(str(inputs.encoder_file))}")]
     if encoder is None or inputs.encoder_file is not None:
         return [vectors]
     if inputs.stage1 is not None and inputs.stage1_encoder_hash is not None:
@@ -78,8 +79,10 @@ def _training(
     if base.data.cache != cache:
         overrides["data.cache"] = cache
     words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in overrides.items()]
+    name, default = free_run_name(run_name(preset, cache), inputs.cache, inputs.workspace), run_name(preset, cache)
     made = load_config(preset, words)
     steps = total_steps(made.train, len(inputs.cache.rows(made.data.split)))
-    command = " ".join(["stackgan train --preset", preset, *words])
+    named = [] if name == default else ["--name", name]
+    command = shlex.join(["stackgan", "train", "--preset", preset, *named, *words])
     cost = f"{steps:,} steps of {made.train.batch_size} images"
-    return Prerequisite(kind, f"{kind} {preset!r}", cost, command, made, run_name(preset, cache))
+    return Prerequisite(kind, f"{kind} {preset!r}", cost, command, made, name)

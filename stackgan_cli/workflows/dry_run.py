@@ -7,25 +7,27 @@ from dataclasses import dataclass
 from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.errors import UserError
 from stackgan_cli.training.cost import Estimate, estimate
-from stackgan_cli.training.inputs import ResolvedInputs
+from stackgan_cli.training.inputs import ResolvedInputs, free_run_name, run_name
 from stackgan_cli.training.loop import total_steps
 from stackgan_cli.training.plan import Prerequisite, plan
 from stackgan_cli.workflows.reporter import SILENT, Reporter
-from stackgan_cli.workspace import Workspace
+from stackgan_cli.workspace import Workspace, checked_name
 
 
 @dataclass(frozen=True)
 class DryRun:
     """What a training would take. `steps` is None where it depends on a cache that does not exist."""
 
+    name: str
     config: RunConfig
     cost: Estimate
     steps: int | None
     missing: list[Prerequisite]
 
 
-def dry_run(config: RunConfig, workspace: Workspace, reporter: Reporter = SILENT) -> DryRun:
-    """The cost of training `config`. A cache that does not exist is a note, not an error."""
+def dry_run(config: RunConfig, workspace: Workspace, reporter: Reporter = SILENT, *, name: str = "") -> DryRun:
+    """The cost of training `config` into the run `name`. A cache that does not exist is a note, not an error."""
+    named = checked_name(name or run_name(config.name, config.data.cache), "name of a run")
     steps: int | None = config.train.steps
     missing: list[Prerequisite] = []
     try:
@@ -33,6 +35,7 @@ def dry_run(config: RunConfig, workspace: Workspace, reporter: Reporter = SILENT
         config = inputs.config
         steps = total_steps(config.train, len(inputs.rows))
         missing = plan(inputs)
+        named = name or free_run_name(named, inputs.cache, workspace)
     except UserError as error:
         reporter.warn(f"{error}; {error.hint}" if error.hint else str(error))
-    return DryRun(config, estimate(config), steps, missing)
+    return DryRun(named, config, estimate(config), steps, missing)

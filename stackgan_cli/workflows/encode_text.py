@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,12 +17,9 @@ from stackgan_cli.errors import DataError, UsageError
 from stackgan_cli.files import replacing
 from stackgan_cli.runtime import World, pick_device
 from stackgan_cli.text.alphabet import coding_notes
-from stackgan_cli.training.inputs import ResolvedInputs, run_name, vectors_of
+from stackgan_cli.training.inputs import ResolvedInputs, default_run_name, vectors_of
 from stackgan_cli.workflows.reporter import SILENT, Reporter
 from stackgan_cli.workspace import Workspace
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ def encode_text(
     inputs = _inputs(encoder, cache, workspace)
     if inputs.encoder_file is None and encoder in preset_names():
         reporter.say(f"the text encoder {encoder!r} has not been trained for {cache} yet; training it first")
-        training.trained(encoder, (), cache, run_name(encoder, cache))
+        training.trained(encoder, (), cache, default_run_name(encoder, cache, workspace))
         inputs = _inputs(encoder, cache, workspace)
     return encode_cache(inputs, training.device, training.world, reporter)
 
@@ -87,10 +83,11 @@ def _inputs(encoder: str, cache: str, workspace: Workspace) -> ResolvedInputs:
 
 def default_encoder(workspace: Workspace, cache: str) -> str:
     """The newest trained encoder of this cache, else the preset that makes one."""
+    opened = workspace.open_cache(cache)
     for run in workspace.all_runs():
-        if run.config.model.arch == "char-cnn-rnn" and run.config.data.cache == cache and run.status()["finished"]:
+        if run.config.model.arch == "char-cnn-rnn" and run.made_on(opened.identity) and run.status()["finished"]:
             return run.name
-    return dataset_of(workspace.open_cache(cache)).text_encoder
+    return dataset_of(opened).text_encoder
 
 
 def encode_cache(inputs: ResolvedInputs, device: torch.device, world: World, reporter: Reporter) -> EncodedCache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from stackgan_cli.metrics.accuracy import match_outputs
 from stackgan_cli.metrics.image_sets import CacheSet, ImageSet
 from stackgan_cli.metrics.joint_space import JointSpace
 from stackgan_cli.runs import Weights
-from stackgan_cli.training.inputs import run_name
+from stackgan_cli.training.inputs import free_run_name, run_name
 from stackgan_cli.viz.maps import REPEAT_SIDE, pixel_features
 from stackgan_cli.workflows.reporter import Reporter
 from stackgan_cli.workflows.train import Training
@@ -78,7 +79,7 @@ def default_judge(cache: Cache | None, device: str, workspace: Workspace, report
         name = "NAME" if cache is None else workspace.name_of(cache)
         raise MismatchError(
             "no classifier is available for these images",
-            hint=f"stackgan train --preset classifier --name judge data.cache={name}, and then --extractor classifier:judge",
+            hint=f"stackgan train --preset classifier --name judge data.cache={shlex.quote(name)}, and then --extractor classifier:judge",
         )
     return f"classifier:{run}"
 
@@ -89,9 +90,10 @@ def _judge(cache: Cache, preset: str, device: str, workspace: Workspace, reporte
 
 def _trained(cache: Cache, preset: str, overrides: list[str], name: str, device: str, workspace: Workspace, reporter: Reporter) -> str:
     """The classifier `name`, trained if necessary."""
-    run, data = workspace.run_at(name), workspace.name_of(cache)
+    name, data = free_run_name(name, cache, workspace), workspace.name_of(cache)
+    run = workspace.run_at(name)
     if run is None or not run.status()["finished"]:
-        words = " ".join(["stackgan train --preset", preset, f"--name {name}", *overrides, f"data.cache={data}"])
+        words = shlex.join(["stackgan", "train", "--preset", preset, "--name", name, *overrides, f"data.cache={data}"])
         reporter.say(f"no classifier has been trained on {cache.path.stem} yet; first: {words}")
         Training(workspace, reporter, device).trained(preset, overrides, data, name)
     return f"classifier:{name}"
@@ -131,8 +133,7 @@ def pick_joint(name: str, cache: Cache | None, device: torch.device, workspace: 
     for arch in ("vs-similarity", "char-cnn-rnn"):
         for run in workspace.all_runs():
             weights = run.latest_weights()
-            mine = cache is not None and run.config.data.cache == workspace.name_of(cache)
-            if run.config.model.arch == arch and weights is not None and mine:
+            if run.config.model.arch == arch and weights is not None and cache is not None and run.made_on(cache.identity):
                 reporter.say(f"captions are scored by {run.name}")
                 return JointSpace.open(weights, device)
     raise MismatchError(
@@ -142,8 +143,7 @@ def pick_joint(name: str, cache: Cache | None, device: torch.device, workspace: 
 
 def _classifier_run(cache: Cache, workspace: Workspace) -> str | None:
     """The newest finished classifier trained on this cache; encoders made to be inverted do not count."""
-    name = workspace.name_of(cache)
-    classifiers = (run for run in workspace.all_runs() if run.config.model.scores_images and run.config.data.cache == name)
+    classifiers = (run for run in workspace.all_runs() if run.config.model.scores_images and run.made_on(cache.identity))
     return next((run.name for run in classifiers if run.status()["finished"]), None)
 
 

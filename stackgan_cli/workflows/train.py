@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from stackgan_cli.errors import Exit, MismatchError, UserError
 from stackgan_cli.metrics.held_out import Trained, final_score
 from stackgan_cli.runs import Run
 from stackgan_cli.runtime import StopFlag, World, pick_device
-from stackgan_cli.training.inputs import ResolvedInputs, run_name
+from stackgan_cli.training.inputs import ResolvedInputs, default_run_name
 from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import Progress as TrainProgress
 from stackgan_cli.training.loop import Trainer, TrainReport
@@ -75,8 +77,8 @@ def train_run(
     tensorboard: bool = False,
 ) -> tuple[Run, dict[str, Any]]:
     """`train` for a configuration: the run and its status, with its final scores when it has just been finished."""
-    name = name or run_name(config.name, config.data.cache)
-    run = Run(workspace.runs / name)
+    name = name or default_run_name(config.name, config.data.cache, workspace)
+    run = Run(workspace.run_folder(name))
     training = Training(workspace, reporter, device, stop_after, tensorboard=tensorboard)
     inputs = training.inputs(config, make=prerequisites)
     if inputs is None:
@@ -137,9 +139,15 @@ class Training:
         encode_cache(inputs, self.device, self.world, self.reporter)
 
     def train(self, inputs: ResolvedInputs, name: str, *, fresh: bool = False) -> dict[str, Any]:
-        """Train or continue the run `name`; returns its status. Raises UserError (130, 143) after saving when a signal came."""
-        run = self._open_run(inputs.config, name, fresh)
-        status = run.status()
+        """Train or continue the run `name`; returns its status. Raises UserError (130, 143) after saving when a signal came,
+        MismatchError when another process is training it."""
+        folder = self.workspace.run_folder(name)
+        # One lock for all ranks. A finished run needs none, and may lie in a place that cannot be written.
+        with Run(folder).lock() if self.world.is_main and not _is_finished(folder) else nullcontext():
+            return self._train(inputs, self._open_run(inputs.config, folder, fresh))
+
+    def _train(self, inputs: ResolvedInputs, run: Run) -> dict[str, Any]:
+        status, name = run.status(), run.name
         if status["finished"]:
             self.reporter.say(f"{name} is finished ({status['step']:,} steps)")
             return status
@@ -195,9 +203,8 @@ class Training:
         self.reporter.say(f"{job.run.name}: held out, " + ", ".join(f"{key} {value:.3f}" for key, value in scores.items()))
         return scores
 
-    def _open_run(self, config: RunConfig, name: str, fresh: bool) -> Run:
+    def _open_run(self, config: RunConfig, folder: Path, fresh: bool) -> Run:
         """The run's folder, made by the first rank before the others look at it."""
-        folder = self.workspace.runs / name
         if self.world.is_main:
             if fresh and (folder / "config.yaml").exists():
                 raise MismatchError(
@@ -208,12 +215,19 @@ class Training:
         return Run.open_or_create(folder, config)
 
     def trained(self, preset: str, overrides: Sequence[str], cache: str, name: str) -> Run:
-        """The finished run `name` of a preset on `cache`, trained where it is not. Raises UserError when the time limit came first."""
-        run = Run(self.workspace.runs / name)
-        if (run.folder / "config.yaml").is_file() and run.status()["finished"]:
+        """The finished run `name` of a preset on `cache`, trained where it is not. Raises UserError when the time limit came first.
+
+        `name` is a free one (training/inputs.py), so that the run is not one of another cache.
+        """
+        run = Run(self.workspace.run_folder(name))
+        if _is_finished(run.folder):
             return run
         config = load_config(preset, overrides, {"data": {"cache": cache}})
         inputs = self.inputs(config)
         if inputs is None or not self.train(inputs, name)["finished"]:
             raise UserError(f"the run {name} is not finished", where=run.folder, hint="the same command continues")
         return run
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and bool(Run(folder).status()["finished"])
