@@ -80,5 +80,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_text_encoder(tmp_path / "absent.t7")
     (tmp_path / "net.bin").write_bytes(b"x")
-    with pytest.raises(UsageError, match="are read from"):
+    with pytest.raises(DataError, match="is a text file"):
         load_text_encoder(tmp_path / "net.bin")
