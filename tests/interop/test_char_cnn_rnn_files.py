@@ -11,7 +11,7 @@ from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
 from stackgan_cli.config.schema import RunConfig, TrainConfig
 from stackgan_cli.encoders.char_cnn_rnn import build_networks
 from stackgan_cli.encoders.text_encoder import encoder_hash, load_text_encoder
-from stackgan_cli.errors import MismatchError, UsageError
+from stackgan_cli.errors import DataError, MismatchError, UsageError
 from stackgan_cli.interop.char_cnn_rnn import infer_config
 from stackgan_cli.models.char_cnn_rnn import CharCNNRNN
 from stackgan_cli.runs import write_weights
