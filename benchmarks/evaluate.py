@@ -134,7 +134,7 @@ def pass_once(count: int, metrics: str) -> None:
         warnings.simplefilter("ignore")  # TorchScript is deprecated
         path = Path(name) / "pooled.pt"
         torch.jit.trace(Pooled(), torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)).save(str(path))
-        extractor = open_extractor(f"torchscript:{path}")
+        extractor = open_extractor(f"torchscript:{path}", trust=True)
     images = pictures(8)
     found = Evaluation(prepared(images, count), prepared(255 - images, count), find_protocol("default"), extractor, batch_size=8)
     found.run(find_metrics([metrics]))

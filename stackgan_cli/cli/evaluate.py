@@ -19,7 +19,7 @@ METRIC_HELP = "Metrics:\n\n\b\n" + "\n".join(f"  {metric.name:<18}{metric.help}"
 EPILOG = f"{METRIC_HELP}\n\n" + examples(
     "stackgan evaluate --metric fid",
     "stackgan evaluate v2-cub --metric fid,is,ms-ssim --protocol clean",
-    "stackgan evaluate pictures/ photographs/ --metric kid --extractor torchscript:birds.pt",
+    "stackgan evaluate pictures/ photographs/ --metric kid --extractor export:birds.pt2",
     "stackgan evaluate --weights 'runs/v2-cub/weights/step-*' --metric fid --count 5000",
     "stackgan evaluate sgan-mnist --metric accuracy --count 1000",
     "torchrun --nproc-per-node 2 -m stackgan_cli evaluate --metric fid",
@@ -54,8 +54,8 @@ def evaluate(
     extractor: Annotated[
         str,
         typer.Option(
-            help="Feature extractor: tf-inception-2015, torchvision-inception, finetuned:FILE, classifier:RUN, torchscript:FILE or "
-            "export:FILE. "
+            help="Feature extractor: tf-inception-2015, torchvision-inception, finetuned:FILE, classifier:RUN, export:FILE or "
+            "torchscript:FILE (a program, only with --trust). "
             "Default: the classifier of the dataset, else tf-inception-2015; for accuracy, a classifier of its labels.",
             show_default=False,
         ),
@@ -79,6 +79,7 @@ def evaluate(
     text_encoder: TextEncoderFile = None,
     compat: Annotated[str | None, typer.Option(help="For ms-ssim: hdgan pairs images as HDGAN's released script does.")] = None,
     weights_folder: Annotated[Path | None, typer.Option(help="Folder with published extractor weights. Default: extractors/.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Allow --extractor torchscript:FILE, which runs a program.")] = False,
     save_statistics: Annotated[Path | None, typer.Option(help="File (.npz) to write the subject's statistics to.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per batch. Default: chosen for the device.")] = None,
     device: Device = "auto",
@@ -108,6 +109,7 @@ def evaluate(
         "text_encoder": text_encoder,
         "compat": compat,
         "weights_folder": weights_folder,
+        "trust": trust,
         "save_statistics": save_statistics,
         "batch_size": batch_size,
     }

@@ -53,6 +53,7 @@ def neighbours(
         str, typer.Option(help="Feature extractor, with --by features. Default: as for evaluate.", show_default=False)
     ] = "",
     weights_folder: Annotated[Path | None, typer.Option(help="Folder with published extractor weights.", show_default=False)] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Allow --extractor torchscript:FILE, which runs a program.")] = False,
     cache: Annotated[str, typer.Option(help="Cache to take the training images from. Default: the run's.", show_default=False)] = "",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; it increases by one per image.")] = 0,
     run: RunName = "",
@@ -77,6 +78,7 @@ def neighbours(
         by=by.value if by else "",
         extractor=extractor,
         weights_folder=weights_folder,
+        trust=trust,
         cache=cache,
         seed=seed,
         scale=scale,

@@ -35,6 +35,7 @@ def tsne(
         str, typer.Option(help="Feature extractor, as for evaluate, or pixels. Default: as for evaluate.", show_default=False)
     ] = "",
     weights_folder: Annotated[Path | None, typer.Option(help="Folder with published extractor weights.", show_default=False)] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Allow --extractor torchscript:FILE, which runs a program.")] = False,
     pca: Annotated[int, typer.Option(min=0, help="Number of PCA components before t-SNE; 0 skips PCA, as in the papers.")] = 50,
     perplexity: Annotated[float, typer.Option(min=1, help="Perplexity of t-SNE.")] = 30.0,
     grid: Annotated[
@@ -61,6 +62,7 @@ def tsne(
         split=split,
         extractor=extractor,
         weights_folder=weights_folder,
+        trust=trust,
         pca=pca,
         perplexity=perplexity,
         grid=grid,

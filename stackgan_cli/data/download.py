@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ from typing import IO
 
 from stackgan_cli.data.cache import disk_full
 from stackgan_cli.data.journal import FULL, check_space
+from stackgan_cli.data.zips import LARGEST, MOST_MEMBERS, BadArchive, check_zip
 from stackgan_cli.errors import DataError, EnvironmentProblem
 from stackgan_cli.files import sync
 
@@ -42,11 +44,18 @@ class Remote:
 def download(remote: Remote, folder: Path, progress: Progress | None = None, *, attempts: int = 4, timeout: float = 30.0) -> Path:
     """Download `remote` into `folder`, verify its size and digest, and return its path. A partial file from an earlier run is resumed.
 
-    Raises EnvironmentProblem when the server cannot be reached or the disk is full, DataError when it sends a different file.
+    A different file of that name is never overwritten. Raises EnvironmentProblem when the server cannot be reached or the disk is full,
+    DataError when the server sends a different file or one is in the way.
     """
     path = folder / remote.file_name
-    if path.is_file() and matches(path, remote):
-        return path
+    if os.path.lexists(path):
+        if path.is_file() and matches(path, remote):
+            return path
+        raise DataError(
+            f"is not the published file ({remote.size:,} bytes, {remote.digest}); it was left as it is",
+            where=path,
+            hint="move it elsewhere or delete it, and run the same command again",
+        )
     part = folder / f"{remote.file_name}.part"
     with _disk_errors(part):
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,33 +145,66 @@ def _disk_errors(path: Path) -> Iterator[None]:
 def extract(archive: Path, folder: Path) -> None:
     """Unpack a tar (with any compression) or zip archive into `folder`; its contents appear there only once all of it is unpacked.
 
-    Only plain files and folders are created; links that stay inside are skipped. Raises DataError for a damaged archive, and for
-    one with a path or a link that leads out of the folder.
+    Contents are merged with what is already there: an existing file stays as it is, whatever the archive has in its place. After an
+    error or an interruption, nothing is left of the archive. Only plain files and folders are created; links that stay inside are
+    skipped. Raises DataError for a damaged archive, for one with a path or a link that leads out of the folder, for one that is too
+    large, and when a file is in the place of a folder.
     """
-    staging = folder / f".{archive.name}.unpacking"
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
+        staging = Path(tempfile.mkdtemp(prefix=f".{archive.name}.", suffix=".unpacking", dir=folder))
         try:
             with _archive_errors(archive):
                 if zipfile.is_zipfile(archive):
                     _extract_zip(archive, staging)
                 else:
                     _extract_tar(archive, staging)
-            for entry in sorted(staging.iterdir()):
-                target = folder / entry.name
-                if target.is_dir() and not target.is_symlink():
-                    shutil.rmtree(target)
-                entry.replace(target)
+            _check_places(archive, staging, folder)
+            _merge(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_places(archive: Path, source: Path, target: Path) -> None:
+    """Raise DataError if a file is where `source` has a folder, or a folder where it has a file."""
+    for entry in source.iterdir():
+        place = target / entry.name
+        if not os.path.lexists(place):
+            continue
+        if entry.is_dir() != place.is_dir():
+            found, wanted = ("folder", "file") if place.is_dir() else ("file", "folder")
+            raise DataError(f"is a {found}, but {archive.name} has a {wanted} of that name", where=place, hint="move it elsewhere")
+        if entry.is_dir():
+            _check_places(archive, entry, place)
+
+
+def _merge(source: Path, target: Path) -> None:
+    """Move everything in `source` that `target` lacks; on any failure, everything is moved back."""
+    moved: list[tuple[Path, Path]] = []
+    pending = [(source, target)]
+    try:
+        while pending:
+            here, there = pending.pop()
+            for entry in sorted(here.iterdir()):
+                place = there / entry.name
+                if not os.path.lexists(place):
+                    moved.append((entry, place))
+                    entry.rename(place)
+                elif entry.is_dir():
+                    pending.append((entry, place))
+    except BaseException:
+        for entry, place in reversed(moved):
+            if not os.path.lexists(entry):  # the last one may not have been moved yet
+                place.rename(entry)
+        raise
 
 
 @contextmanager
 def _archive_errors(archive: Path) -> Iterator[None]:
     try:
         yield
+    except BadArchive as error:
+        raise DataError(f"was rejected: {error}", where=archive, hint="do not use this archive") from None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
         raise DataError(f"is damaged, or not an archive: {error}", where=archive, hint="download it again") from None
     except OSError as error:
@@ -186,8 +228,12 @@ def _check_link(archive: Path, name: PurePosixPath, target: str) -> None:
 
 
 def _extract_tar(archive: Path, folder: Path) -> None:
+    size = 0
     with tarfile.open(archive) as tar:
-        for member in tar:
+        for number, member in enumerate(tar, 1):
+            size += member.size
+            if number > MOST_MEMBERS or size > LARGEST:
+                raise BadArchive(f"it holds more than {MOST_MEMBERS:,} members or {LARGEST:,} bytes")
             name = _inside(archive, member.name)
             if member.issym():
                 _check_link(archive, name, member.linkname)
@@ -208,6 +254,7 @@ def _extract_tar(archive: Path, folder: Path) -> None:
 
 def _extract_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as files:
+        check_zip(files)
         check_space(folder, sum(info.file_size for info in files.infolist()))
         for info in files.infolist():
             name = _inside(archive, info.filename)

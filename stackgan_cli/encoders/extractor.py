@@ -32,6 +32,7 @@ from stackgan_cli.encoders.extractor_weights import class_names, file_sha256, fi
 from stackgan_cli.encoders.resize import MODES, resize
 from stackgan_cli.errors import MismatchError, UsageError, did_you_mean
 from stackgan_cli.interop.published import read_checkpoint
+from stackgan_cli.interop.safety import check_torch
 from stackgan_cli.interop.state_dicts import load_official
 from stackgan_cli.interop.torch_export import ExportedNetwork
 from stackgan_cli.interop.torchscript import CheckedNetwork, load_torchscript
@@ -43,6 +44,8 @@ LEGACY = "t2i-legacy"
 """A resizing and normalization method: `pil-bilinear`, then the affine map that torchvision's network expects on ImageNet-normalized
 images, applied to images in [0, 1], which reduces their contrast to less than half."""
 KINDS = ("tf-inception-2015", "torchvision-inception", "finetuned", "classifier", "torchscript", "export")
+UNTRUSTED = "a TorchScript file is a program, which can read and write files with your rights when it is opened"
+TRUST_HINT = "export the network (torch.export) and use export:FILE; if you trust its author, --trust also works"
 INCEPTION_SIDE = 299
 WITH_BACKGROUND = (21, 51, 1001)
 """Numbers of outputs of TF-slim networks for the test classes of Oxford-102 and CUB and for ImageNet."""
@@ -139,14 +142,17 @@ def open_extractor(
     logits: Logits | None = None,
     offline: bool | None = None,
     progress: Progress | None = None,
+    trust: bool = False,
 ) -> Extractor:
     """The extractor given by `spec` (see above).
 
     Published weights are searched in, and downloaded to, `weights_folder`. If `resize` or `logits` is None, the network's default is used:
     TensorFlow's network of 2015 defines the inception score on logits without bias, all others with bias.
 
-    Raises UsageError for an invalid spec or a resizing method that the network does not support, EnvironmentProblem (exit 6) when
-    published weights are not available, MismatchError (exit 5) when a file contains something else.
+    A TorchScript file is a program: without `trust`, it is refused.
+
+    Raises UsageError for an invalid spec, an untrusted program or a resizing method that the network does not support,
+    EnvironmentProblem (exit 6) when published weights are not available, MismatchError (exit 5) when a file contains something else.
     """
     kind, _, argument = spec.partition(":")
     if kind not in KINDS:
@@ -163,7 +169,11 @@ def open_extractor(
     if kind in ("torchscript", "export"):
         if resize not in (None, "none"):
             raise UsageError(f"{kind} networks take images of any size, so there is no size to resize to", where="resize")
-        return _open_foreign(kind, given_weights(Path(argument)), torch.device(device))
+        path = given_weights(Path(argument))
+        if kind == "torchscript" and not trust:
+            raise UsageError(UNTRUSTED, where=path, hint=TRUST_HINT)
+        check_torch()
+        return _open_foreign(kind, path, torch.device(device))
     if kind == "classifier":
         return _open_classifier(Path(argument), device, resize or "none")
     path = given_weights(Path(argument)) if argument else find_weights(kind, weights_folder, offline=offline, progress=progress)

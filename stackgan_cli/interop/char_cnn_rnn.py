@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
-from stackgan_cli.errors import DataError, MismatchError, UsageError
+from stackgan_cli.errors import DataError, MismatchError
 from stackgan_cli.interop.pickles import read_state_dict
 from stackgan_cli.interop.torch7 import Table, TorchObject, TorchTensor, read_t7
 from stackgan_cli.models.char_cnn_rnn import KERNEL, VARIANTS, CharCNNRNN
@@ -23,16 +23,14 @@ _STEPS = {"relu": 8, "gated": 18}
 
 
 def read_char_cnn_rnn(path: Path) -> tuple[CharCNNRNNConfig, dict[str, Tensor]]:
-    """The configuration and state dict of a published text encoder, from a `.t7` or `.pth` file.
+    """The configuration and state dict of a published text encoder, from a `.t7` file or a PyTorch state dict.
 
-    Raises DataError when the file is damaged, MismatchError when it is not a char-CNN-RNN, UsageError for another file type.
+    Raises DataError when the file is damaged, MismatchError when it is not a char-CNN-RNN.
     """
     if path.suffix == ".t7":
         state = _from_torch7(path)
-    elif path.suffix in (".pth", ".pt"):
-        state = {_dotted(key): value.float() for key, value in read_state_dict(path).items()}
     else:
-        raise UsageError(f"text encoders are read from .safetensors, .t7 and .pth files, not {path.suffix!r}", where=path)
+        state = {_dotted(key): value.float() for key, value in read_state_dict(path).items()}
     config = infer_config(state, where=path)
     check_shapes(config, state, path)
     return config, state

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -24,8 +25,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from stackgan_cli.config.archs import HDGAN, StackGANv1, StackGANv2
+from stackgan_cli.data.zips import BadArchive, check_zip
 from stackgan_cli.errors import DataError, MismatchError, UsageError
-from stackgan_cli.interop.pickles import read_state_dict
+from stackgan_cli.interop.pickles import read_network
 from stackgan_cli.interop.state_dicts import check_fit, count, infer_config
 
 Model = StackGANv1 | StackGANv2 | HDGAN
@@ -60,6 +62,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         return
     try:
         with zipfile.ZipFile(path) as archive:
+            check_zip(archive)
             names = archive.namelist()
             if any(name.endswith(("/data.pkl", "/version")) or name == "data.pkl" for name in names):
                 yield path  # PyTorch's own container
@@ -77,17 +80,36 @@ def unpacked(path: Path) -> Iterator[Path]:
                     while block := source.read(1 << 20):
                         sink.write(block)
                 yield target
-    except (zipfile.BadZipFile, RuntimeError, EOFError, NotImplementedError) as error:
+    except BadArchive as error:
+        raise MismatchError(f"this ZIP was rejected: {error}", where=path, hint="do not use this file") from None
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, NotImplementedError) as error:
         raise MismatchError(f"this ZIP cannot be read ({error})", where=path, hint="download it again") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict of a published file. Raises UsageError when the file does not exist, MismatchError when it is anything else."""
+    return read_with_step(path)[0]
+
+
+def read_with_step(path: Path) -> tuple[dict[str, Tensor], int]:
+    """The state dict of a published file and its step: the recorded one, else that of its name, else 0."""
     with unpacked(path) as file:
         try:
-            return read_state_dict(file)
+            state, step = read_network(file)
         except DataError as error:
             raise MismatchError(str(error.message), where=path, hint=error.hint) from None
+        return state, step_of_name(path.name) or step_of_name(file.name) if step is None else step
+
+
+def step_of_name(name: str) -> int:
+    """The step or epoch in the name of a file that is called as the released code calls it; 0 for any other name.
+
+    Browsers and people add ` (1)`, ` copy`, `-v2` and the like, which are ignored.
+    """
+    stem = re.sub(r"(\.(pth|pt|tar|zip|bin|ckpt))+$", "", name, flags=re.IGNORECASE)
+    stem = re.sub(r"(\s*\(\d+\)|\s+copy|\s*- copy|[-_. ]v\d+)+$", "", stem, flags=re.IGNORECASE)
+    found = re.fullmatch(r"(?:netG|G)_(?:epoch_)?(\d{1,12})(?:_\d+px)?", stem)
+    return int(found[1]) if found else 0
 
 
 def model_of(generator: State, discriminators: Sequence[State] = (), *, where: object = "") -> Model:

@@ -12,6 +12,7 @@ import torch
 
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.errors import UserError
+from stackgan_cli.interop.safety import REASON, is_safe
 from stackgan_cli.runtime import cpu_has_bf16, pick_device
 from stackgan_cli.workspace import Workspace
 
@@ -43,7 +44,14 @@ def _packages() -> list[Check]:
         except metadata.PackageNotFoundError:
             optional = name in OPTIONAL
             checks.append(Check(name, optional, "not installed" + " (optional)" * optional, "" if optional else f"pip install {name}"))
-    return checks
+    return [*checks, _safety()]
+
+
+def _safety() -> Check:
+    """What the installed PyTorch means for files from elsewhere."""
+    if is_safe(torch.__version__):
+        return Check("safety", True, f"PyTorch {torch.__version__} opens weights from elsewhere without running code")
+    return Check("safety", False, f"PyTorch {torch.__version__} is unsafe with files from elsewhere: {REASON}", "pip install 'torch>=2.10'")
 
 
 def _device() -> list[Check]:

@@ -57,6 +57,8 @@ class Settings:
     """ms-ssim: `hdgan` pairs images as its released script does."""
     weights_folder: Path | None = None
     """Where published weights of extractors lie; None: `extractors/` of the workspace."""
+    trust: bool = False
+    """Whether a TorchScript file may be opened as extractor: it is a program."""
     save_statistics: Path | None = None
     """Also write the statistics of the subject to this .npz file."""
     batch_size: int | None = None
@@ -257,6 +259,7 @@ class Evaluator:
                 self.workspace,
                 self.reporter,
                 weights_folder=self.settings.weights_folder,
+                trust=self.settings.trust,
                 resize=protocol.resize,
                 logits=protocol.logits,
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from stackgan_cli import registry
 from stackgan_cli.config.presets import load_config
 from stackgan_cli.encoders.text_encoder import TextEncoder
 from stackgan_cli.errors import DataError, MismatchError, UsageError
-from stackgan_cli.interop.published import assign, kind_of, model_of, preset_of, read_checkpoint
+from stackgan_cli.interop.file_kinds import refuse_other_files
+from stackgan_cli.interop.published import assign, kind_of, model_of, preset_of, read_checkpoint, read_with_step
 from stackgan_cli.interop.sgan_encoder import kind_of_encoder, load_npz_encoder
 from stackgan_cli.runs import write_weights
 from stackgan_cli.workflows.reporter import SILENT, Reporter
@@ -37,13 +37,17 @@ def import_weights(
     """
     workspace = workspace or Workspace.locate()
     file = Path(file).expanduser()
+    try:
+        refuse_other_files(file)
+    except DataError as error:
+        raise MismatchError(error.message, where=file, hint=error.hint) from None
     if file.suffix == ".npz":
         return _import_sgan_encoder(file, mean and mean.expanduser(), output, workspace, reporter)
     if mean is not None:
         raise UsageError("only SGAN's encoders (.npz) have a mean image", where="--mean", hint="leave it out")
     if file.suffix in (".t7", ".safetensors"):
         return _import_encoder(file, output, workspace)
-    state = read_checkpoint(file)
+    state, step = read_with_step(file)
     kind = kind_of(state)
     if kind.endswith("-d"):
         raise MismatchError(
@@ -52,7 +56,7 @@ def import_weights(
     if not kind:
         return _import_encoder(file, output, workspace)
     others = [path.expanduser() for path in discriminators]
-    return _import_generator(file, state, others, text_encoder, output, workspace, reporter)
+    return _import_generator(file, state, step, others, text_encoder, output, workspace, reporter)
 
 
 def _import_encoder(file: Path, output: Path | None, workspace: Workspace) -> dict[str, Any]:
@@ -81,6 +85,7 @@ def _import_sgan_encoder(file: Path, mean: Path | None, output: Path | None, wor
 def _import_generator(
     file: Path,
     state: dict[str, Any],
+    step: int,
     discriminators: Sequence[Path],
     text_encoder: Path | None,
     output: Path | None,
@@ -106,9 +111,8 @@ def _import_generator(
     elif text_encoder is not None:
         raise UsageError("this generator is unconditional: it has no text encoder", where=file, hint="leave out --text-encoder")
     config = load_config(preset_of(model)).model_copy(update={"model": model, "name": file.stem, "summary": f"imported from {file.name}"})
-    numbers = re.findall(r"\d+", file.stem)
     target = output or workspace.root / "imported" / f"{file.stem}.safetensors"
-    write_weights(target, tensors, config=config, step=int(numbers[-1]) if numbers else 0, text_encoder=identity)
+    write_weights(target, tensors, config=config, step=step, text_encoder=identity)
     if identity is not None and "config" not in identity:
         reporter.warn("no text encoder given: `sample` will need --text-encoder with the file this generator was trained with")
     return {"path": str(target), "arch": model.arch, "sides": list(model.sides), "model": model.model_dump(mode="json")}

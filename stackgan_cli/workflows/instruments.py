@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from stackgan_cli.metrics.joint_space import JointSpace
 from stackgan_cli.runs import Weights
 from stackgan_cli.training.inputs import free_run_name, run_name
 from stackgan_cli.viz.maps import REPEAT_SIDE, pixel_features
-from stackgan_cli.workflows.reporter import Reporter
+from stackgan_cli.workflows.reporter import Progress, Reporter
 from stackgan_cli.workflows.train import Training
 from stackgan_cli.workspace import Workspace
 
@@ -40,17 +41,27 @@ def pick_extractor(
     reporter: Reporter,
     *,
     weights_folder: Path | None = None,
+    trust: bool = False,
     **settings: Any,
 ) -> Extractor:
     """The extractor that `spec` names; by default the newest classifier trained on `cache`, else Inception of 2015.
 
-    `settings` go to `open_extractor`. Raises EnvironmentProblem (exit 6) if its weights are neither available nor downloadable.
+    `trust` allows TorchScript files; `settings` go to `open_extractor`. A download shows its progress. Raises EnvironmentProblem (exit 6) if its weights are neither available nor downloadable.
     """
     spec = spec or default_extractor(cache, str(device), workspace, reporter)
     kind, _, name = spec.partition(":")
     if kind == "classifier":
         spec = f"classifier:{_weights_file(name, workspace)}"
-    return open_extractor(spec, weights_folder=weights_folder or workspace.extractors, device=device, **settings)
+    with ExitStack() as stack:
+        bars: list[Progress] = []
+
+        def show(done: int, total: int) -> None:
+            if not bars:  # only when something is downloaded
+                bars.append(stack.enter_context(reporter.progress(f"downloading {kind}", unit="bytes")))
+            bars[0].update(done, total)
+
+        folder = weights_folder or workspace.extractors
+        return open_extractor(spec, weights_folder=folder, device=device, progress=show, trust=trust, **settings)
 
 
 def default_extractor(cache: Cache | None, device: str, workspace: Workspace, reporter: Reporter) -> str:
@@ -156,12 +167,19 @@ Extract = Callable[[np.ndarray], np.ndarray]
 
 
 def extract_function(
-    spec: str, cache: Cache | None, device: torch.device, workspace: Workspace, reporter: Reporter, *, weights_folder: Path | None = None
+    spec: str,
+    cache: Cache | None,
+    device: torch.device,
+    workspace: Workspace,
+    reporter: Reporter,
+    *,
+    weights_folder: Path | None = None,
+    trust: bool = False,
 ) -> tuple[Extract, dict[str, Any]]:
     """A feature function and its description. `spec` is `pixels`, an extractor, or empty for the default of `evaluate`."""
     if spec == "pixels":
         return pixel_features, {"extractor": "pixels", "side": REPEAT_SIDE, "resize": "area"}
-    extractor = pick_extractor(spec, cache, device, workspace, reporter, weights_folder=weights_folder)
+    extractor = pick_extractor(spec, cache, device, workspace, reporter, weights_folder=weights_folder, trust=trust)
 
     def extract(images: np.ndarray) -> np.ndarray:
         features: np.ndarray = extractor(torch.from_numpy(images).permute(0, 3, 1, 2)).features.cpu().numpy()

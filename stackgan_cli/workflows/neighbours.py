@@ -195,6 +195,7 @@ def neighbours(
     by: str = "",
     extractor: str = "",
     weights_folder: Path | None = None,
+    trust: bool = False,
     cache: str = "",
     seed: int = 0,
     scale: str = "",
@@ -224,7 +225,9 @@ def neighbours(
     elif by == "pixels":
         extract, seen_by = pixel_function()
     else:
-        extract, seen_by = extract_function(extractor, data, sampler.device, workspace, reporter, weights_folder=weights_folder)
+        extract, seen_by = extract_function(
+            extractor, data, sampler.device, workspace, reporter, weights_folder=weights_folder, trust=trust
+        )
 
     shown_images, queries = find_queries(
         sampler, workspace, reporter, training, list(captions), list(labels), images, real, count, seed, side

@@ -150,6 +150,7 @@ def tsne(
     split: str = "test",
     extractor: str = "",
     weights_folder: Path | None = None,
+    trust: bool = False,
     pca: int = 50,
     perplexity: float = 30.0,
     grid: int = 0,
@@ -170,7 +171,7 @@ def tsne(
     source, sampler = open_generator(model, workspace, reporter, device=device, text_encoder=text_encoder)
     data = _cache(workspace, reporter, cache, sampler.weights.config.data.cache)
     side = side_of(sampler, scale)
-    extract, seen_by = extract_function(extractor, data, sampler.device, workspace, reporter, weights_folder=weights_folder)
+    extract, seen_by = extract_function(extractor, data, sampler.device, workspace, reporter, weights_folder=weights_folder, trust=trust)
     settings = Settings(pca, perplexity, grid, snap, seed)
 
     fake = generated_set(sampler, data, split=split, count=count, side=side, seed=seed)

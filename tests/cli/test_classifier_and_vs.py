@@ -108,10 +108,24 @@ class Means(torch.nn.Module):
         return images.float().mean([2, 3]) / 255
 
 
+def export(network: torch.nn.Module, path: Path) -> None:
+    auto = torch.export.Dim.AUTO
+    with torch.no_grad():
+        images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+        torch.export.save(torch.export.export(network.eval(), (images,), dynamic_shapes=({0: auto, 2: auto, 3: auto},)), path)
+
+
+def test_a_program_cannot_be_named_in_a_configuration(shell: Shell, tmp_path: Path) -> None:  # noqa: F811
+    torch.jit.script(Means()).save(str(tmp_path / "means.pt"))
+    words = ["--preset", "tiny-vs", NO_TEXT, f"requires.extractor=torchscript:{tmp_path / 'means.pt'}", *STEPS]
+    code, err = shell.fails("train", *words)
+    assert code == 2 and "is a program" in " ".join(err.split())
+
+
 def test_a_similarity_on_an_extractor_with_a_file_of_its_own(shell: Shell, tmp_path: Path) -> None:  # noqa: F811
-    file = tmp_path / "means.pt"
-    torch.jit.script(Means()).save(str(file))
-    words = ["train", "--preset", "tiny-vs", NO_TEXT, f"requires.extractor=torchscript:{file}", *STEPS]
+    file = tmp_path / "means.pt2"
+    export(Means(), file)
+    words = ["train", "--preset", "tiny-vs", NO_TEXT, f"requires.extractor=export:{file}", *STEPS]
     assert shell.ok(*words, "--dry-run")["missing"] == []
     assert shell.ok(*words)["finished"]
     path = weights_of(shell, "tiny-vs-demo")
@@ -124,7 +138,7 @@ def test_a_similarity_on_an_extractor_with_a_file_of_its_own(shell: Shell, tmp_p
     expected = torch.nn.functional.normalize(network.linear_img(torch.tensor([[1.0, 0.0, 0.0]])))
     torch.testing.assert_close(network.image_vectors(images), expected)
 
-    torch.jit.script(torch.nn.Sequential(Means(), torch.nn.Linear(3, 3))).save(str(file))
+    export(torch.nn.Sequential(Means(), torch.nn.Linear(3, 3)), file)
     code, err = shell.fails(*words, "--name", "tiny-vs-demo")
     assert code == 5 and "model.extractor.sha256" in err
     with pytest.raises(Exception, match="not the extractor"):

@@ -213,7 +213,7 @@ def test_a_protocol_and_a_changed_one(shell: Shell, tmp_path: Path) -> None:
     means = tmp_path / "means.pt"
     torch.jit.script(Means()).save(str(means))
     folder = folder_of(pictures(12), tmp_path / "folder")
-    result = measure(shell, str(folder), "demo", "--protocol", "ttur", "--extractor", f"torchscript:{means}")["fid"]
+    result = measure(shell, str(folder), "demo", "--protocol", "ttur", "--extractor", f"torchscript:{means}", "--trust")["fid"]
     assert result["protocol"]["name"] == "ttur, with other extractor, resize, count"
     assert result["title"] == "FID (features of torchscript means.pt)"
 
@@ -267,7 +267,7 @@ def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
         (["broken", "demo:test", *mine], 4, "broken/003.png: is broken"),
         (["folder", "another.npz", *mine], 5, "extractor: tf-inception-2015 there, classifier here"),
         (["folder", "foreign.npz", *mine], 5, "have 3 dimensions, but the extractor has 32"),
-        (["folder", "foreign.npz", "--metric", "kid", "--extractor", "torchscript:means.pt"], 4, "no feature vectors"),
+        (["folder", "foreign.npz", "--metric", "kid", "--extractor", "torchscript:means.pt", "--trust"], 4, "no feature vectors"),
         (["folder", "junk.npz", *mine], 4, "not a readable .npz"),
         (["foreign.npz"], 2, "a statistics file can only be the reference"),
         (["folder", "demo:test", "--extractor", "tf-inception-2015"], 6, "pt_inception-2015-12-05-6726825d.pth (95,628,359 bytes"),
@@ -276,13 +276,14 @@ def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
         (["free", "--metric", "vs-similarity", "--count", "20"], 2, "vs-similarity needs a caption for every image"),
         (["labels", "--metric", "r-precision", "--count", "200"], 2, "r-precision needs a caption"),
         (["folder", "--metric", "vs-similarity"], 2, "evaluate a model that generates images from captions"),
-        (["words", "--metric", "is", "--extractor", "torchscript:means.pt"], 2, "has no class probabilities"),
+        (["words", "--metric", "is", "--extractor", "torchscript:means.pt", "--trust"], 2, "has no class probabilities"),
         (["words", "--metric", "fdi"], 2, "did you mean 'fid'"),
         (["words", "--metric", ","], 2, "no metric was given"),
         (["words", "--protocol", "cleen"], 2, "did you mean 'clean'"),
         (["words", "--extractor", "torchscrip:x"], 2, "did you mean 'torchscript'"),
+        (["words", "--extractor", "torchscript:means.pt"], 2, "is a program"),
         (["words", "--extractor", "torchscript:nowhere.pt"], 2, "no such file"),
-        (["words", "--extractor", "torchscript:junk.pt"], 5, "not a TorchScript file"),
+        (["words", "--extractor", "torchscript:junk.pt", "--trust"], 5, "not a TorchScript file"),
         (["words", "--extractor", "classifier:tiny-clasifier-demo"], 2, "did you mean 'tiny-classifier-demo'"),
         (["words", "--extractor", "classifier:words"], 5, "classifier"),
         (["words", "--metric", "r-precision", "--joint", "words"], 5, "similarity"),

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import http.server
 import io
@@ -6,6 +7,7 @@ import stat
 import tarfile
 import threading
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -176,7 +178,7 @@ def test_tar_and_zip(tmp_path):
     ]
     for archive in archives:
         folder = tmp_path / f"of_{archive.suffix[1:]}"
-        for _ in range(2):  # the second time replaces the existing files
+        for _ in range(2):  # the second time changes nothing
             extract(archive, folder)
             assert (folder / "set" / "x" / "y.txt").read_bytes() == b"hello"
             assert [entry.name for entry in folder.iterdir()] == ["set"]
@@ -223,8 +225,8 @@ def test_a_link_is_never_made_nor_written_through(tmp_path):
     extract(archive, tmp_path / "out")
     assert not (tmp_path / "out" / "set" / "link").is_symlink()
     archive = zip_of(tmp_path / "a.zip", ("set/link", stat.S_IFLNK | 0o777, b"other"), ("set/x.txt", 0, b"x"))
-    extract(archive, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out" / "set").iterdir()] == ["x.txt"]
+    extract(archive, tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other" / "set").iterdir()] == ["x.txt"]
 
 
 @pytest.mark.parametrize("suffix", ["tgz", "zip"])
@@ -258,3 +260,118 @@ def test_cub_without_source(serve, tmp_path, monkeypatch):
         gathered = gather("cub", SourceOptions(workspace=tmp_path / "work"))
         assert len(gathered.records) == 8 and all(record.captions for record in gathered.records)
     assert server.requests == [None]
+
+
+def walk(folder) -> dict[str, str]:
+    """Every entry below a folder, with the hash of its content."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def owned(tmp_path):
+    """A folder with files of the user."""
+    folder = tmp_path / "data"
+    for name in ("set/mine.txt", "set/x.txt", "set/deep/photo.jpg", "other/photo.jpg", ".a.zip.unpacking/mine.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"the user's {name}")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["zip", "tgz"])
+def test_unpacking_merges(tmp_path, owned, kind):
+    names = ("set/x.txt", "set/deep/new.txt", "new/y.txt")
+    archive = tmp_path / f"a.{kind}"
+    if kind == "zip":
+        zip_of(archive, *((name, 0, b"ours") for name in names))
+    else:
+        tar_of(archive, *((name, {}, b"ours") for name in names))
+    before = walk(owned)
+    extract(archive, owned)
+    after = walk(owned)
+    assert before.items() <= after.items() and after.keys() - before.keys() == {"set/deep/new.txt", "new", "new/y.txt"}
+    assert (owned / "new" / "y.txt").read_bytes() == b"ours"
+
+
+def test_unpacking_behind_a_link_of_the_user(tmp_path, owned):
+    (owned / "link").symlink_to("set")
+    before = walk(owned)
+    extract(zip_of(tmp_path / "a.zip", ("link/x.txt", 0, b"ours"), ("link/z.txt", 0, b"ours")), owned)
+    assert (owned / "link").is_symlink() and before.items() <= walk(owned).items() and (owned / "set" / "z.txt").read_bytes() == b"ours"
+
+
+@pytest.mark.parametrize("names", [("set/mine.txt/inside", "a/b"), ("set/deep", "a/b"), ("other", "a/b")])
+def test_a_file_in_the_place_of_a_folder(tmp_path, owned, names):
+    before = walk(owned)
+    with pytest.raises(DataError, match=r"is a (file|folder), but a\.zip has") as caught:
+        extract(zip_of(tmp_path / "a.zip", *((name, 0, b"ours") for name in names)), owned)
+    assert walk(owned) == before and caught.value.hint
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+@pytest.mark.parametrize("at", range(1, 5))
+def test_an_interrupted_unpacking_leaves_everything_as_it_was(tmp_path, owned, monkeypatch, error, at):
+    archive = zip_of(tmp_path / "a.zip", *((name, 0, b"ours") for name in ("a/1", "set/deep/2", "set/3", "z/4")))
+    before, rename, calls = walk(owned), module.Path.rename, []
+
+    def failing(self, target):
+        calls.append(target)
+        if len(calls) == at:
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(module.Path, "rename", failing)
+    with pytest.raises((KeyboardInterrupt, EnvironmentProblem)):
+        extract(archive, owned)
+    assert walk(owned) == before and len(calls) >= at
+
+
+@pytest.mark.parametrize("kind", ["twice", "trailing", "leading", "many", "large"])
+def test_an_ambiguous_or_huge_zip(tmp_path, owned, monkeypatch, kind):
+    archive = tmp_path / "a.zip"
+    with pytest.warns(UserWarning) if kind == "twice" else contextlib.nullcontext():
+        zip_of(archive, ("a.txt", 0, b"1" * 100), ("a.txt" if kind == "twice" else "b.txt", 0, b"2" * 100))
+    match kind:
+        case "trailing":
+            archive.write_bytes(archive.read_bytes() + b"more")
+        case "leading":
+            archive.write_bytes(b"more" + archive.read_bytes())
+        case "many":
+            monkeypatch.setattr(module.check_zip, "__kwdefaults__", {"largest": 1000, "most": 1})
+        case "large":
+            monkeypatch.setattr(module.check_zip, "__kwdefaults__", {"largest": 100, "most": 9})
+    before = walk(owned)
+    with pytest.raises(DataError, match="rejected"):
+        extract(archive, owned)
+    assert walk(owned) == before
+
+
+def test_a_tar_that_unpacks_to_too_much(tmp_path, owned, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST", 100)
+    before = walk(owned)
+    with pytest.raises(DataError, match="rejected"):
+        extract(tar_of(tmp_path / "a.tgz", ("x", {}, b"1" * 60), ("y", {}, b"1" * 60)), owned)
+    assert walk(owned) == before
+
+
+def test_a_file_of_the_user_is_not_overwritten_by_a_download(serve, tmp_path):
+    server = serve()
+    (tmp_path / "set.tgz").write_text("the user's own")
+    with pytest.raises(DataError, match="left as it is"):
+        download(server.remote(), tmp_path)
+    assert (tmp_path / "set.tgz").read_text() == "the user's own" and server.requests == []
+
+
+def test_archives_beside_an_unpacked_folder(tmp_path):
+    """The photographs lie in the folder that the archive of the captions also has."""
+    tree = make_cub(tmp_path / "tree", per_class=2)
+    downloads = tmp_path / "work" / "downloads" / "cub"
+    (downloads / "birds").mkdir(parents=True)
+    (tree / "CUB_200_2011").rename(downloads / "birds" / "CUB_200_2011")
+    with zipfile.ZipFile(downloads / "birds.zip", "w") as archive:
+        for path in sorted((tree / "cvpr2016_cub" / "text_c10").rglob("*.txt")):
+            archive.write(path, Path("birds", "text", path.relative_to(tree / "cvpr2016_cub" / "text_c10")))
+    before = walk(downloads)
+    gathered = gather("cub", SourceOptions(workspace=tmp_path / "work"))
+    assert len(gathered.records) == 8 and before.items() <= walk(downloads).items()

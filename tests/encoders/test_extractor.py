@@ -351,18 +351,18 @@ def script(network: nn.Module, path: Path) -> Path:
 def test_torchscript(tmp_path: Path) -> None:
     path = script(Tiny(), tmp_path / "tiny.pt")
     path.with_suffix(".txt").write_text("a\nb\nc\nd\n")
-    extractor, images = open_extractor(f"torchscript:{path}"), pixels(5, 30, 20)
+    extractor, images = open_extractor(f"torchscript:{path}", trust=True), pixels(5, 30, 20)
     found = extractor(images)
     assert torch.allclose(found.features, images.float().mean((2, 3)))
     assert found.log_probabilities is not None and torch.allclose(found.log_probabilities.exp().sum(1), torch.ones(5), atol=1e-5)
     assert extractor.classes == ("a", "b", "c", "d") and extractor.label == "torchscript tiny.pt"
-    features_only = open_extractor(f"torchscript:{script(One(), tmp_path / 'one.pt')}")
+    features_only = open_extractor(f"torchscript:{script(One(), tmp_path / 'one.pt')}", trust=True)
     assert features_only(images).log_probabilities is None and not features_only.has_logits
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_certainty_has_finite_logarithms(tmp_path: Path) -> None:
-    found = open_extractor(f"torchscript:{script(Tiny('certain'), tmp_path / 'tiny.pt')}")(pixels())
+    found = open_extractor(f"torchscript:{script(Tiny('certain'), tmp_path / 'tiny.pt')}", trust=True)(pixels())
     assert found.log_probabilities is not None and found.log_probabilities.isfinite().all()
     assert torch.allclose(found.log_probabilities.exp().amax(1), torch.ones(2)) and found.log_probabilities.amin() < -80
 
@@ -385,8 +385,15 @@ def test_certainty_has_finite_logarithms(tmp_path: Path) -> None:
 def test_torchscript_of_another_kind(tmp_path: Path, network: nn.Module, says: str) -> None:
     path = script(network, tmp_path / "other.pt")
     with pytest.raises(MismatchError, match=says) as caught:
-        open_extractor(f"torchscript:{path}")
+        open_extractor(f"torchscript:{path}", trust=True)
     assert caught.value.code == Exit.MISMATCH and "uint8" in caught.value.hint
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_needs_trust(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a program") as caught:
+        open_extractor(f"torchscript:{script(One(), tmp_path / 'one.pt')}")
+    assert "export:" in caught.value.hint and "--trust" in caught.value.hint
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -394,7 +401,7 @@ def test_a_program_that_writes_files_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "saves.pt"
     torch.jit.script(Saves(str(tmp_path / "witness"))).save(str(path))
     with pytest.raises(MismatchError, match="'save'"):
-        open_extractor(f"torchscript:{path}")
+        open_extractor(f"torchscript:{path}", trust=True)
     assert not (tmp_path / "witness").exists()
 
 
@@ -429,7 +436,7 @@ def test_files_that_are_something_else(tmp_path: Path, kind: str, content: str) 
         case "pickle of code":
             torch.save(nn.Linear(2, 2), path)
     with pytest.raises(UserError) as caught:
-        open_extractor(f"{kind}:{path}")
+        open_extractor(f"{kind}:{path}", trust=True)
     assert caught.value.code == Exit.MISMATCH and caught.value.where == str(path)
 
 
@@ -461,7 +468,7 @@ def test_the_wrong_inception(states: Callable[[int], Path]) -> None:
 
 @pytest.fixture(scope="module")
 def birds(shared: Path) -> Extractor:
-    return open_extractor(f"torchscript:{shared / 'weights' / 'bird_mobilenetv2_ts.pt'}")
+    return open_extractor(f"torchscript:{shared / 'weights' / 'bird_mobilenetv2_ts.pt'}", trust=True)
 
 
 def test_the_bird_classifier(birds: Extractor) -> None:

@@ -11,7 +11,7 @@ from stackgan_cli.config.archs import CharCNNRNN as CharCNNRNNConfig
 from stackgan_cli.config.schema import RunConfig, TrainConfig
 from stackgan_cli.encoders.char_cnn_rnn import build_networks
 from stackgan_cli.encoders.text_encoder import encoder_hash, load_text_encoder
-from stackgan_cli.errors import MismatchError, UsageError
+from stackgan_cli.errors import DataError, MismatchError, UsageError
 from stackgan_cli.interop.char_cnn_rnn import infer_config
 from stackgan_cli.models.char_cnn_rnn import CharCNNRNN
 from stackgan_cli.runs import write_weights
@@ -80,5 +80,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_text_encoder(tmp_path / "absent.t7")
     (tmp_path / "net.bin").write_bytes(b"x")
-    with pytest.raises(UsageError, match="are read from"):
+    with pytest.raises(DataError, match="is a text file"):
         load_text_encoder(tmp_path / "net.bin")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import random
+import tarfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from stackgan_cli.errors import DataError, UsageError
-from stackgan_cli.interop.pickles import read_pickle, read_state_dict
+from stackgan_cli.errors import DataError, EnvironmentProblem, UsageError
+from stackgan_cli.interop.pickles import read_network, read_pickle, read_state_dict
+from stackgan_cli.interop.safety import is_safe
 
 
 class Attack:
@@ -118,3 +124,113 @@ def test_files_without_a_state_dict(tmp_path: Path) -> None:
         read_state_dict(path)
     with pytest.raises(UsageError):
         read_state_dict(tmp_path / "absent.pth")
+
+
+STATE = {"a.weight": torch.linspace(-2, 2, 6).view(2, 3), "a.bias": torch.zeros(2), "a.count": torch.tensor(7)}
+OPTIMIZER = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float32])
+@pytest.mark.parametrize("legacy", [True, False])
+def test_any_precision_becomes_float32(tmp_path: Path, dtype: torch.dtype, legacy: bool) -> None:
+    state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in STATE.items()}
+    torch.save(state, tmp_path / "net.pth", _use_new_zipfile_serialization=not legacy)
+    read = read_state_dict(tmp_path / "net.pth")
+    assert [value.dtype for value in read.values()] == [torch.float32, torch.float32, torch.int64]
+    assert torch.equal(read["a.weight"], STATE["a.weight"].to(dtype).float())
+
+
+@pytest.mark.parametrize(
+    ("wrap", "step"),
+    [
+        (lambda state: {"state_dict": state, "optimizer": OPTIMIZER, "epoch": 90}, 90),
+        (lambda state: {"model": state, "optimizer": OPTIMIZER, "global_step": torch.tensor(5), "epoch": 90}, 5),
+        (lambda state: {"generator": state, "discriminator": {"b": torch.ones(1)}}, None),
+        (lambda state: {"netG": state, "netD": {"b": torch.ones(1)}, "optimG": OPTIMIZER, "iter": 3}, 3),
+        (lambda state: {"g": {"a.weight": torch.ones(1)}, "g_ema": state, "d": {"b": torch.ones(1)}}, None),
+        (lambda state: {"model": {"state_dict": {"netG": state}}, "step": True}, None),
+        (lambda state: {"mine": state, "optimizer": OPTIMIZER}, None),
+        (lambda state: {f"_orig_mod.{key}": value for key, value in state.items()}, None),
+        (lambda state: {f"module._orig_mod.{key}": value for key, value in state.items()}, None),
+        (lambda state: {f"_orig_mod.module.{key}": value for key, value in state.items()}, None),
+        (lambda state: {key.replace("a.", "a._orig_mod."): value for key, value in state.items()}, None),
+    ],
+)
+def test_what_surrounds_a_network(tmp_path: Path, wrap: Callable[[Any], Any], step: int | None) -> None:
+    torch.save(wrap(STATE), tmp_path / "net.pth")
+    state, found = read_network(tmp_path / "net.pth")
+    assert state.keys() == STATE.keys() and all(torch.equal(state[key], STATE[key]) for key in STATE) and found == step
+
+
+def old_tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("sys_info", "pickle", "tensors", "storages"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty file"),
+        (b"<!DOCTYPE html><html>Virus scan warning", "web page"),
+        (b"\n  <html><body>Quota exceeded", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 42\n", "LFS pointer"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "PNG image"),
+        (b"\xff\xd8\xff\xe0" + bytes(40), "JPEG image"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "HDF5"),
+        (b"\x1f\x8b\x08" + bytes(40), "gzip"),
+        (b"hello, this is text", "text file"),
+        (old_tar(), r"before 0\.1\.10"),
+        (random.Random(0).randbytes(3000), "damaged"),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(DataError, match=says) as caught:
+        read_state_dict(tmp_path / "net.pth")
+    assert caught.value.hint and "weights_only" not in caught.value.message
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.9, 0.99])
+def test_cut_off_checkpoints(tmp_path: Path, legacy: bool, part: float) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({f"layer{i}": torch.ones(100, 10) for i in range(10)}, path, _use_new_zipfile_serialization=not legacy)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(DataError, match=r"damaged|readable"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("kind", ["expanded", "sparse", "quantized", "complex", "trailing", "twice", "script"])
+@pytest.mark.filterwarnings("ignore")
+def test_hostile_checkpoints(tmp_path: Path, kind: str) -> None:
+    path, tensor = tmp_path / "net.pth", torch.ones(2, 3)
+    match kind:
+        case "expanded":  # a number that claims to be a terabyte
+            tensor = torch.ones(1).expand(2**38)
+        case "sparse":
+            tensor = tensor.to_sparse()
+        case "quantized":
+            tensor = torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8)
+        case "complex":
+            tensor = tensor + 1j
+    torch.save({"a": tensor}, path)
+    if kind == "trailing":
+        path.write_bytes(path.read_bytes() + b"more")
+    if kind == "twice":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(archive.namelist()[0], b"other")
+    if kind == "script":
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
+    with pytest.raises(DataError):
+        read_state_dict(path)
+
+
+def test_an_old_pytorch_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(STATE, tmp_path / "net.pth")
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(EnvironmentProblem, match=r"2\.9\.1.*corrupt memory"):
+        read_state_dict(tmp_path / "net.pth")
+    assert [is_safe(version) for version in ("2.5.1", "2.9.0", "2.10.0", "2.14.1+cu130", "3.0")] == [False, False, True, True, True]

@@ -19,7 +19,7 @@ from stackgan_cli import registry
 from stackgan_cli.__main__ import main
 from stackgan_cli.config.archs import HDGAN, StackGANv1, StackGANv2
 from stackgan_cli.encoders.text_encoder import TextEncoder
-from stackgan_cli.interop.published import assign, kind_of, model_of, read_checkpoint
+from stackgan_cli.interop.published import assign, kind_of, model_of, read_checkpoint, step_of_name
 from stackgan_cli.runs import Weights
 from stackgan_cli.sampling import Sampler, render
 from stackgan_cli.workspace import Workspace
@@ -254,3 +254,25 @@ def test_discriminators_that_do_not_belong(tmp_path: Path, capsys: pytest.Captur
     torch.save(states_of(LAYOUTS["v1-stage1"])[1][0], tmp_path / "D.pth")
     code, _, err = cli(capsys, "import", tmp_path / "G.pth", "--discriminator", tmp_path / "D.pth", "--output", tmp_path / "x.safetensors")
     assert code == 5 and not (tmp_path / "x.safetensors").exists(), err
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("netG_epoch_90.pth", 90),
+        ("netG_epoch_90 (1).pth", 90),
+        ("netG_epoch_600.pth.tar", 600),
+        ("netG_210000.pth", 210000),
+        ("netG_210000-v2.pth", 210000),
+        ("G_epoch_500.pth", 500),
+        ("G_epoch_500_64px.pth", 500),
+        ("G_epoch_500_64px - Copy (2).pth", 500),
+        ("birds_3stages.pth", 0),
+        ("stage2_64px.pth", 0),
+        ("birds_3stages.zip", 0),
+        ("netG_latest.pth", 0),
+        ("cub-2011.pth", 0),
+    ],
+)
+def test_the_step_in_a_name(name: str, step: int) -> None:
+    assert step_of_name(name) == step

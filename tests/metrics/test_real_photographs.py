@@ -27,7 +27,7 @@ def measure(extractor: Extractor, subject: ImageSet, reference: ImageSet | None,
 
 @pytest.mark.slow
 def test_photographs_drawings_and_noise(shared: Path, tmp_path: Path) -> None:
-    extractor = open_extractor(f"torchscript:{shared / 'weights' / 'bird_mobilenetv2_ts.pt'}")
+    extractor = open_extractor(f"torchscript:{shared / 'weights' / 'bird_mobilenetv2_ts.pt'}", trust=True)
     prepare(cub_records(shared / "data" / "cub"), tmp_path / "cub.h5", dataset="cub", image_size=152)
     prepare(demo_records(500, 500, image_size=152), tmp_path / "demo.h5", dataset="demo", image_size=152)
     cub = Cache.open(tmp_path / "cub.h5")
