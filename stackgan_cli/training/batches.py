@@ -65,7 +65,7 @@ def least_part(config: RunConfig, objective: Objective[Any] | None = None) -> tu
             return 2, "batch statistics need"
     if objective.needs.distinct_classes:
         return 2, "ranking captions needs"
-    if objective.needs.wrong == "batch" or getattr(config.model, "wrong_pairs", "") == "shift":
+    if objective.needs.wrong == "batch" or config.model.model_dump().get("wrong_pairs") == "shift":
         return 2, "mismatched pairs within a batch need"
     return 1, ""
 
