@@ -14,7 +14,7 @@ import typer
 from stackgan_cli import __version__
 from stackgan_cli.cli.app import app
 from stackgan_cli.cli.ui import ReaderGone, Session, discard, prepare_streams
-from stackgan_cli.errors import EnvironmentProblem, Exit, UsageError, UserError
+from stackgan_cli.errors import EnvironmentProblem, Exit, UsageError, UserError, is_out_of_memory
 
 UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 """The class of all errors that Typer finds in a command line; the library it comes from is Typer's own affair."""
@@ -94,8 +94,10 @@ def _as_user_error(error: Exception, session: Session) -> UserError:
         return UsageError("a path begins with ~ and a name that is not a user's", hint="write ./~NAME for a file of that name")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
         return EnvironmentProblem(os.strerror(error.errno).lower(), where=error.filename or "")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        return EnvironmentProblem("out of memory", hint="a smaller train.batch_size, train.accumulate=4, or on a GPU train.cuda_graphs=off")
+    if is_out_of_memory(error):
+        return EnvironmentProblem(
+            "out of memory", hint="end other programs, work on fewer images at a time, or use a machine with more memory"
+        )
     return _crash(error, session)
 
 

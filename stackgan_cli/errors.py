@@ -79,6 +79,11 @@ class Diverged(UserError):
     code = Exit.DIVERGED
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, or PyTorch on a GPU or the CPU, found no memory."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`" - did you mean 'x'?"` for the choice closest to `name`, or an empty string if none is close."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from stackgan_cli.errors import EnvironmentProblem
+from stackgan_cli.processes import place
 
 
 def key_seed(*key: int | str) -> int:
@@ -155,8 +156,9 @@ class World:
 
     @classmethod
     def from_environment(cls) -> World:
-        get = os.environ.get
-        return cls(int(get("RANK", "0")), int(get("WORLD_SIZE", "1")), int(get("LOCAL_RANK", "0")))
+        """By the rule of processes.py. Raises EnvironmentProblem."""
+        found = place()
+        return cls(found.rank, found.size, found.local_rank)
 
     @property
     def is_main(self) -> bool:

@@ -13,8 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = (
     ("errors",),
-    ("config", "files"),
-    ("runtime",),
+    ("config", "files", "processes"),
+    ("runtime", "locks"),
     ("data", "text", "models"),
     ("objectives", "runs"),
     ("interop",),
@@ -79,7 +79,7 @@ def test_libraries_stay_where_they_belong(path: Path) -> None:
     if unit not in ("cli", "__main__"):
         assert not {"typer", "rich"} & set(used), f"{path}: typer and rich are for cli/ alone"
     assert "click" not in used, f"{path}: typer brings its own"
-    if unit in ("cli", "config", "__main__", "errors", "files", ""):
+    if unit in ("cli", "config", "__main__", "errors", "files", "processes", "locks", ""):
         assert not {"torch", "torchvision", "scipy", "sklearn", "h5py"} & at_start, f"{path}: import it inside the function"
     if unit == "config":
         assert "torch" not in used

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import io
 import json
-import os
 import sys
 import time
 import traceback
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from stackgan_cli import __version__
 from stackgan_cli.errors import EnvironmentProblem, Exit, UserError
+from stackgan_cli.processes import is_first
 from stackgan_cli.workflows.reporter import Progress, Reporter, duration
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Session(Reporter):
     @property
     def silent(self) -> bool:
         """Whether to print results and errors only: asked to, or not the first of several processes."""
-        return self.quiet or os.environ.get("RANK", "0") != "0"
+        return self.quiet or not is_first()
 
     @property
     def on_terminal(self) -> bool:
@@ -149,7 +149,7 @@ class Session(Reporter):
             self._print(text)
 
     def _print(self, text: str) -> None:
-        if os.environ.get("RANK", "0") != "0":
+        if not is_first():
             return
         try:
             sys.stdout.write(f"{text}\n")

@@ -14,10 +14,11 @@ from stackgan_cli import registry
 from stackgan_cli.config.presets import load_config, require_pairs
 from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.data.sources import dataset_of
-from stackgan_cli.errors import Exit, MismatchError, UserError
+from stackgan_cli.errors import EnvironmentProblem, Exit, MismatchError, UserError, is_out_of_memory
 from stackgan_cli.metrics.held_out import Trained, final_score
 from stackgan_cli.runs import Run
 from stackgan_cli.runtime import StopFlag, World, pick_device
+from stackgan_cli.training.batches import check_inputs, memory_hint
 from stackgan_cli.training.inputs import ResolvedInputs, default_run_name
 from stackgan_cli.training.job import Job, open_job
 from stackgan_cli.training.loop import Progress as TrainProgress
@@ -115,6 +116,7 @@ class Training:
         Raises MismatchError, with the commands, when something is missing and not to be made.
         """
         inputs = ResolvedInputs(config, self.workspace)
+        check_inputs(inputs, self.world.size)
         missing = plan(inputs)
         self.world.barrier()  # every rank has to have seen the same
         if not missing:
@@ -151,9 +153,15 @@ class Training:
         if status["finished"]:
             self.reporter.say(f"{name} is finished ({status['step']:,} steps)")
             return status
-        job = open_job(inputs, run, device=self.device, world=self.world)
-        with StopFlag() as stop:
-            report = self._run(job, stop)
+        try:
+            job = open_job(inputs, run, device=self.device, world=self.world)
+            with StopFlag() as stop:
+                report = self._run(job, stop)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            hint = memory_hint(inputs.config, self.world.size, on_gpu=self.device.type == "cuda")
+            raise EnvironmentProblem("out of memory", where=run.folder, hint=hint) from None
         if report.stopped == "signal":
             code = Exit(stop.exit_code or Exit.INTERRUPTED)
             raise UserError(
