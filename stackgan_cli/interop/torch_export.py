@@ -234,6 +234,8 @@ def _calls(nodes: list[dict[str, Any]], kept: set[str]) -> tuple[Call, ...]:
         for name in (*results, *(name for _, names in given.values() for name in names)):
             last[name] = len(calls)
         keywords = {name: value for name, (value, _) in given.items() if name not in in_place}
+        if isinstance(function, torch._ops.OpOverload) and any(a.name == "device" and a.kwarg_only for a in function._schema.arguments):
+            keywords["device"] = torch.device("cpu")  # replaced by the one in use; without it, new tensors would be on the CPU
         calls.append(
             Call(node["target"].split(".")[-2], function, tuple(given[name][0] for name in in_place), keywords, results, is_list, ())
         )
