@@ -152,7 +152,7 @@ def read_network(path: Path) -> tuple[dict[str, Tensor], int | None]:
     except BadArchive as error:
         raise DataError(f"this file was rejected: {error}", where=path, hint=AGAIN) from None
     except (RuntimeError, OSError, zipfile.BadZipFile, *_DAMAGED) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        first = str(error).splitlines()[0] if str(error) and not isinstance(error, OSError) else type(error).__name__
         raise DataError(f"not a readable PyTorch file ({first})", where=path, hint="it is cut off or damaged: download it again") from None
     state = _network(loaded, _DEEPEST)
     if not state:

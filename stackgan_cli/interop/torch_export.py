@@ -3,7 +3,7 @@
 `torch.export.load` is not safe for untrusted files: besides the tensors, it unpickles example inputs and custom objects, evaluates the
 text of symbolic shapes and guards, imports modules that the file names, and loads compiled libraries from it. None of that is needed to
 run a network. The archive is a ZIP with raw tensors and a JSON list of operator calls; this module executes those calls one by one and
-allows only PyTorch's own operators that compute on tensors.
+allows only the operators listed in export_operators.py, within bounds.
 
 Files from PyTorch 2.8 and newer are supported. Control flow and autocast regions inside the network are not.
 """
@@ -15,6 +15,7 @@ import math
 import operator
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -24,7 +25,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stackgan_cli.data.zips import BadArchive, check_zip
 from stackgan_cli.errors import MismatchError, UsageError
+from stackgan_cli.interop.export_operators import ALLOWED, MOST_LIVE, OutOfBounds, check_call, on_numbers, size_of
 
 SCHEMA = 8
 """Major version of the layout of the JSON."""
@@ -45,7 +48,10 @@ _ON_NUMBERS: dict[str, Callable[..., Any]] = {
     **{f"_operator.{name}": getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "pow")},
     **{f"_operator.{name}": getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
 }
-_TOUCHING_FILES = {"from_file", "save"}
+_LARGEST_FILE = 16 << 30
+_MOST_MEMBERS = 100_000
+_SHARED = 64
+"""How many times its stored size a tensor may take, since some are expanded from fewer values."""
 _CHECKS = ("_assert", "sym_constrain_range")
 """Prefixes of the names of operators that compute nothing."""
 
@@ -58,6 +64,7 @@ class _Unreadable(Exception):
 class Call:
     """One operator call: arguments are constants, or `Name` for the result of an earlier call. `drop`: names not used afterwards."""
 
+    name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
@@ -83,6 +90,7 @@ class ExportedNetwork(nn.Module):
             raise UsageError("no such file", where=path)
         try:
             with zipfile.ZipFile(path) as archive:
+                check_zip(archive, largest=_LARGEST_FILE, most=_MOST_MEMBERS)
                 graph, state = _read(archive)
             self._tensors: dict[str, str] = {}
             for number, (name, tensor) in enumerate(state.items()):
@@ -90,30 +98,47 @@ class ExportedNetwork(nn.Module):
                 self._tensors[name] = f"tensor_{number}"
             self._input, self._outputs = graph.input, graph.outputs
             self._calls = graph.calls
+            self._checked: set[tuple[torch.Size, torch.dtype]] = set()
         except zipfile.BadZipFile:
             raise MismatchError(
                 "not a torch.export file", where=path, hint="write it with torch.export.save(program, 'NAME.pt2')"
             ) from None
-        except _Unreadable as error:
+        except (_Unreadable, BadArchive) as error:
             raise MismatchError(f"this exported network is not supported: {error}", where=path, hint=_HINT) from None
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError, NotImplementedError, RecursionError) as error:
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError, MemoryError, OverflowError, zlib.error) as error:
             raise MismatchError(
                 f"this exported network is damaged or has another version ({type(error).__name__}: {error})", where=path, hint=_HINT
             ) from None
 
     def forward(self, x: Tensor) -> tuple[Any, ...]:
-        values: dict[str, Any] = {name: self.get_buffer(buffer) for name, buffer in self._tensors.items()}
+        """Every shape is first tried without data, so that nothing is computed that would take too much memory."""
+        if (x.shape, x.dtype) not in self._checked:
+            self._run(x.to("meta"))
+            self._checked.add((x.shape, x.dtype))
+        return self._run(x)
+
+    def _run(self, x: Tensor) -> tuple[Any, ...]:
+        """The outputs. Raises OutOfBounds on the meta device where a result would be too large."""
+        values: dict[str, Any] = {name: self.get_buffer(buffer).to(x.device) for name, buffer in self._tensors.items()}
         values[self._input] = x
+        live: dict[str, int] = {}
         for call in self._calls:
             arguments = [_fill(argument, values, x.device) for argument in call.arguments]
             keywords = {name: _fill(argument, values, x.device) for name, argument in call.keywords.items()}
+            if x.is_meta:
+                check_call(call.name, [*arguments, *keywords.values()])
             found = call.function(*arguments, **keywords)
+            if x.is_meta:
+                live[call.results[0] if call.results else ""] = size_of(found)
+                if sum(live.values()) > MOST_LIVE:
+                    raise OutOfBounds("its results take too much memory together")
             if call.is_list or len(call.results) > 1:
                 values.update(zip(call.results, found, strict=True))
             elif call.results:
                 values[call.results[0]] = found
             for name in call.drop:
                 values.pop(name, None)
+                live.pop(name, None)
         return tuple(values[name] for name in self._outputs)
 
 
@@ -185,6 +210,9 @@ def _read(archive: zipfile.ZipFile) -> tuple[_Graph, dict[str, Tensor]]:
 def _tensor(raw: bytes, meta: Mapping[str, Any]) -> Tensor:
     sizes, strides = ([dim["as_int"] for dim in meta[key]] for key in ("sizes", "strides"))
     dtype = _DTYPES[meta["dtype"]]
+    total = math.prod(sizes) * dtype.itemsize
+    if min(sizes, default=0) < 0 or total > _SHARED * max(len(raw), 1024):
+        raise _Unreadable(f"a tensor of shape {tuple(sizes)} has only {len(raw)} bytes")
     if not raw:
         return torch.zeros(sizes, dtype=dtype)
     flat = torch.frombuffer(bytearray(raw), dtype=dtype)
@@ -206,7 +234,11 @@ def _calls(nodes: list[dict[str, Any]], kept: set[str]) -> tuple[Call, ...]:
         for name in (*results, *(name for _, names in given.values() for name in names)):
             last[name] = len(calls)
         keywords = {name: value for name, (value, _) in given.items() if name not in in_place}
-        calls.append(Call(function, tuple(given[name][0] for name in in_place), keywords, results, is_list, ()))
+        if isinstance(function, torch._ops.OpOverload) and any(a.name == "device" and a.kwarg_only for a in function._schema.arguments):
+            keywords["device"] = torch.device("cpu")  # replaced by the one in use; without it, new tensors would be on the CPU
+        calls.append(
+            Call(node["target"].split(".")[-2], function, tuple(given[name][0] for name in in_place), keywords, results, is_list, ())
+        )
     drop: dict[int, list[str]] = {}
     for name, place in last.items():
         if name not in kept:
@@ -217,9 +249,9 @@ def _calls(nodes: list[dict[str, Any]], kept: set[str]) -> tuple[Call, ...]:
 def _function(target: str) -> tuple[Callable[..., Any], list[str] | None]:
     """The operator, and the names of its positional parameters; None for functions on numbers."""
     if target in _ON_NUMBERS:
-        return _ON_NUMBERS[target], None
+        return on_numbers(_ON_NUMBERS[target]), None
     match = re.fullmatch(r"torch\.ops\.(aten|prims)\.(\w+)\.(\w+)", target)
-    if match is None or match[2] in _TOUCHING_FILES or match[2].startswith("__"):
+    if match is None or match[2] not in ALLOWED or match[3] == "out" or match[3].endswith("_out"):
         raise _Unreadable(f"it calls {target!r}, which is not allowed")
     packet = getattr(getattr(torch.ops, match[1]), match[2])
     found = getattr(packet, match[3])

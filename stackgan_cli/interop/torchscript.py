@@ -63,7 +63,7 @@ class CheckedNetwork(nn.Module):
             found = self.network(images)
         except torch.cuda.OutOfMemoryError:
             raise
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AssertionError) as error:
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AssertionError, ArithmeticError, MemoryError) as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise self._wrong(
                 f"fails on uint8 images of shape {tuple(images.shape)}: {lines[-1].strip() if lines else type(error).__name__}"

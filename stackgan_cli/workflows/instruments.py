@@ -46,7 +46,8 @@ def pick_extractor(
 ) -> Extractor:
     """The extractor that `spec` names; by default the newest classifier trained on `cache`, else Inception of 2015.
 
-    `trust` allows TorchScript files; `settings` go to `open_extractor`. A download shows its progress. Raises EnvironmentProblem (exit 6) if its weights are neither available nor downloadable.
+    `trust` allows TorchScript files; `settings` go to `open_extractor`. A download shows its progress. Raises EnvironmentProblem (exit 6)
+    if its weights are neither available nor downloadable.
     """
     spec = spec or default_extractor(cache, str(device), workspace, reporter)
     kind, _, name = spec.partition(":")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from stackgan_cli.errors import MismatchError, UsageError
 from stackgan_cli.interop.torch_export import ExportedNetwork
+from stackgan_cli.interop.torchscript import CheckedNetwork
 
 
 class Small(nn.Module):
@@ -211,3 +212,86 @@ def test_other_files(exported: tuple[nn.Module, Path], tmp_path: Path, kind: str
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         ExportedNetwork(tmp_path / "absent.pt2")
+
+
+HUGE = 2**40
+IMAGES = {"as_tensor": {"name": "images"}}
+
+
+def node(target: str, *inputs: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """A call whose result replaces nothing."""
+    entries = [{"name": name, "arg": arg, "kind": 1} for name, arg in inputs]
+    return {"target": target, "inputs": entries, "outputs": [{"as_tensor": {"name": "extra"}}], "metadata": {}}
+
+
+HOSTILE = {
+    "zeros": node("torch.ops.aten.zeros.default", ("size", {"as_ints": [HUGE, HUGE]})),
+    "ones": node("torch.ops.aten.ones.default", ("size", {"as_ints": [HUGE]})),
+    "empty": node("torch.ops.aten.empty.memory_format", ("size", {"as_ints": [HUGE]})),
+    "full": node("torch.ops.aten.full.default", ("size", {"as_ints": [HUGE]}), ("fill_value", {"as_int": 1})),
+    "arange": node("torch.ops.aten.arange.default", ("end", {"as_int": HUGE})),
+    "eye": node("torch.ops.aten.eye.default", ("n", {"as_int": 2**30})),
+    "negative size": node("torch.ops.aten.zeros.default", ("size", {"as_ints": [-5]})),
+    "repeat": node("torch.ops.aten.repeat.default", ("self", IMAGES), ("repeats", {"as_ints": [HUGE, 1, 1, 1]})),
+    "expand": node("torch.ops.aten.expand.default", ("self", IMAGES), ("size", {"as_ints": [HUGE, 2, 3, 48, 40]})),
+    "pad": node("torch.ops.aten.pad.default", ("self", IMAGES), ("pad", {"as_ints": [HUGE, HUGE]})),
+    "crop": node("torch.ops.aten.pad.default", ("self", IMAGES), ("pad", {"as_ints": [-99, -99]})),
+    "pool": node("torch.ops.aten.avg_pool2d.default", ("self", IMAGES), ("kernel_size", {"as_ints": [1 << 20, 1]})),
+    "pool to": node("torch.ops.aten.adaptive_avg_pool2d.default", ("self", IMAGES), ("output_size", {"as_ints": [2**20, 2**20]})),
+    "select": node("torch.ops.aten.select.int", ("self", IMAGES), ("dim", {"as_int": 0}), ("index", {"as_int": 999})),
+    "select dim": node("torch.ops.aten.select.int", ("self", IMAGES), ("dim", {"as_int": 99}), ("index", {"as_int": 0})),
+    "view": node("torch.ops.aten.view.default", ("self", IMAGES), ("size", {"as_ints": [7, 7]})),
+    "text": node("_operator.mul", ("", {"as_string": "x"}), ("1", {"as_int": HUGE})),
+    "power": node("_operator.pow", ("", {"as_int": 9}), ("1", {"as_int": 10**9})),
+    "shift": node("_operator.lshift", ("", {"as_int": 9}), ("1", {"as_int": 10**9})),
+    **{
+        name: node(f"torch.ops.aten.{name}", ("self", IMAGES))
+        for name in (
+            *("as_strided.default", "set_.source_Storage", "resize_.default", "from_file.default", "_local_scalar_dense.default"),
+            *("nonzero.default", "item.default", "record_stream.default", "data_ptr.default", "empty_strided.default", "unfold.default"),
+            *("_embedding_bag.default", "zeros.out", "add.out", "put_.default", "_unsafe_index.Tensor", "index_put_.default"),
+            *("_cudnn_init_dropout_state.default", "quantize_per_tensor.default", "view_as_real.default", "lstm.input", "rand.default"),
+        )
+    },
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", list(HOSTILE))
+def test_hostile_calls_are_refused(exported: tuple[nn.Module, Path], tmp_path: Path, name: str) -> None:
+    def poison(model: dict[str, Any]) -> None:
+        model["graph_module"]["graph"]["nodes"].insert(0, HOSTILE[name])
+
+    path = in_model(exported[1], tmp_path / "evil.pt2", poison)
+    with pytest.raises(MismatchError) as caught:
+        CheckedNetwork(ExportedNetwork(path), path)(images(2, 48, 40))
+    assert "alloc" not in caught.value.message  # refused before memory was asked for
+
+
+@pytest.mark.parametrize("kind", ["sizes", "strides", "offset", "dtype", "trailing", "twice", "negative"])
+@pytest.mark.filterwarnings("ignore")
+def test_hostile_tensors_and_archives(exported: tuple[nn.Module, Path], tmp_path: Path, kind: str) -> None:
+    def poison(name: str, data: bytes) -> bytes:
+        if not name.endswith("weights_config.json"):
+            return data
+        config = json.loads(data)
+        meta = next(entry["tensor_meta"] for entry in config["config"].values() if entry["tensor_meta"]["sizes"])
+        match kind:
+            case "sizes" | "negative":
+                meta["sizes"][0]["as_int"] = HUGE if kind == "sizes" else -4
+            case "strides":
+                meta["sizes"][0]["as_int"], meta["strides"][0]["as_int"] = HUGE, 0
+            case "offset":
+                meta["storage_offset"]["as_int"] = HUGE
+            case "dtype":
+                meta["dtype"] = 99
+        return json.dumps(config).encode()
+
+    path = changed(exported[1], tmp_path / "evil.pt2", poison)
+    if kind == "trailing":
+        path.write_bytes(path.read_bytes() + b"more")
+    if kind == "twice":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(archive.namelist()[0], b"other")
+    with pytest.raises(MismatchError):
+        ExportedNetwork(path)
