@@ -9,6 +9,7 @@ import contextlib
 import errno
 import io
 import json
+import os
 import sys
 import time
 import traceback

@@ -264,7 +264,7 @@ def test_what_cannot_be_measured_is_said(bad: Shell) -> None:
         (["mixed", "--metric", "ms-ssim"], 4, "several sizes"),
         (["empty", "demo:test"], 4, "no images in this folder"),
         (["folder", "empty", *mine], 4, "no images in this folder"),
-        (["broken", "demo:test", *mine], 4, "broken/003.png: is broken"),
+        (["broken", "demo:test", *mine], 4, "broken/003.png: cannot be decoded"),
         (["folder", "another.npz", *mine], 5, "extractor: tf-inception-2015 there, classifier here"),
         (["folder", "foreign.npz", *mine], 5, "have 3 dimensions, but the extractor has 32"),
         (["folder", "foreign.npz", "--metric", "kid", "--extractor", "torchscript:means.pt", "--trust"], 4, "no feature vectors"),
