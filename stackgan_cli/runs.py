@@ -31,6 +31,7 @@ from stackgan_cli.config.schema import RunConfig
 from stackgan_cli.errors import DataError, MismatchError, UsageError
 from stackgan_cli.files import replacing, write_json, write_text, writing
 from stackgan_cli.locks import exclusive
+from stackgan_cli.safety import check_torch
 
 WEIGHTS_FORMAT = "stackgan-weights-1"
 STATE_FORMAT = "stackgan-state-1"
@@ -164,6 +165,7 @@ class Run:
         """The last saved state, or None if there is none yet. Never executes code from the file. Raises DataError if it is damaged."""
         if not self.state_path.is_file():
             return None
+        check_torch()
         try:
             state = torch.load(self.state_path, map_location=device, weights_only=True)
         except Exception as error:

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("errors",),
     ("config", "files", "processes"),
-    ("runtime", "locks"),
+    ("runtime", "locks", "safety"),
     ("data", "text", "models"),
     ("objectives", "runs"),
     ("interop",),

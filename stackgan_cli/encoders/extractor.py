@@ -32,12 +32,12 @@ from stackgan_cli.encoders.extractor_weights import class_names, file_sha256, fi
 from stackgan_cli.encoders.resize import MODES, resize
 from stackgan_cli.errors import MismatchError, UsageError, did_you_mean
 from stackgan_cli.interop.published import read_checkpoint
-from stackgan_cli.interop.safety import check_torch
 from stackgan_cli.interop.state_dicts import load_official
 from stackgan_cli.interop.torch_export import ExportedNetwork
 from stackgan_cli.interop.torchscript import CheckedNetwork, load_torchscript
 from stackgan_cli.models.classifier import Classifier
 from stackgan_cli.models.inception import FEATURE_DIM, MIN_SIDE, InceptionV3
+from stackgan_cli.safety import check_torch
 
 Logits = Literal["biased", "unbiased"]
 LEGACY = "t2i-legacy"

@@ -21,7 +21,7 @@ from torch import Tensor
 from stackgan_cli.data.zips import BadArchive, check_zip
 from stackgan_cli.errors import DataError, UsageError
 from stackgan_cli.interop.file_kinds import AGAIN, refuse_other_files
-from stackgan_cli.interop.safety import check_torch
+from stackgan_cli.safety import check_torch
 
 _DAMAGED = (
     pickle.UnpicklingError,

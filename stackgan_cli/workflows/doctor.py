@@ -12,8 +12,8 @@ import torch
 
 from stackgan_cli.data.cache import Cache
 from stackgan_cli.errors import UserError
-from stackgan_cli.interop.safety import REASON, is_safe
 from stackgan_cli.runtime import cpu_has_bf16, pick_device
+from stackgan_cli.safety import REASON, is_safe
 from stackgan_cli.workspace import Workspace
 
 PACKAGES = ("torch", "torchvision", "h5py", "numpy", "pillow", "pydantic", "safetensors", "scipy", "scikit-learn", "typer", "tensorboard")

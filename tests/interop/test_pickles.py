@@ -18,7 +18,8 @@ import torch
 
 from stackgan_cli.errors import DataError, EnvironmentProblem, UsageError
 from stackgan_cli.interop.pickles import read_network, read_pickle, read_state_dict
-from stackgan_cli.interop.safety import is_safe
+from stackgan_cli.runs import Run
+from stackgan_cli.safety import is_safe
 
 
 class Attack:
@@ -233,4 +234,9 @@ def test_an_old_pytorch_opens_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
     with pytest.raises(EnvironmentProblem, match=r"2\.9\.1.*corrupt memory"):
         read_state_dict(tmp_path / "net.pth")
+    run = Run(tmp_path / "run")
+    run.state_path.parent.mkdir(parents=True)
+    torch.save(STATE, run.state_path)
+    with pytest.raises(EnvironmentProblem, match=r"2\.9\.1"):
+        run.load_state()
     assert [is_safe(version) for version in ("2.5.1", "2.9.0", "2.10.0", "2.14.1+cu130", "3.0")] == [False, False, True, True, True]
