@@ -71,10 +71,32 @@ def test_the_same_numbers(exported: tuple[nn.Module, Path], shape: tuple[int, in
         assert torch.equal(ours, theirs)
 
 
+NETWORKS = (
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "resnet18",
+    "resnext50_32x4d",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+    "swin_t",
+    "swin_v2_t",
+    "alexnet",
+    "vgg11_bn",
+    "squeezenet1_1",
+    "densenet121",
+    "shufflenet_v2_x1_0",
+    "mnasnet0_5",
+    "regnet_y_400mf",
+)
+
+
 @torch.no_grad()
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "efficientnet_b0", "convnext_tiny", "swin_t"])
-def test_networks_of_torchvision(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "side"), [(name, 96) for name in NETWORKS] + [("vit_b_32", 224), ("maxvit_t", 224), ("inception_v3", 299)]
+)
+def test_networks_of_torchvision(tmp_path: Path, name: str, side: int) -> None:
     models = pytest.importorskip("torchvision.models")
 
     class Wrapped(nn.Module):
@@ -83,7 +105,7 @@ def test_networks_of_torchvision(tmp_path: Path, name: str) -> None:
             self.network = getattr(models, name)(weights=None)
 
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            y = self.network(F.interpolate(x.float(), size=(96, 96)) / 255)
+            y = self.network(F.interpolate(x.float(), size=(side, side)) / 255)
             return y, y.softmax(1)
 
     network = Wrapped()
@@ -241,6 +263,11 @@ HOSTILE = {
     "select": node("torch.ops.aten.select.int", ("self", IMAGES), ("dim", {"as_int": 0}), ("index", {"as_int": 999})),
     "select dim": node("torch.ops.aten.select.int", ("self", IMAGES), ("dim", {"as_int": 99}), ("index", {"as_int": 0})),
     "view": node("torch.ops.aten.view.default", ("self", IMAGES), ("size", {"as_ints": [7, 7]})),
+    "einsum": node(
+        "torch.ops.aten.einsum.default",
+        ("equation", {"as_string": "a...,b...,c...->"}),
+        ("tensors", {"as_tensors": [{"name": "images"}] * 3}),
+    ),
     "text": node("_operator.mul", ("", {"as_string": "x"}), ("1", {"as_int": HUGE})),
     "power": node("_operator.pow", ("", {"as_int": 9}), ("1", {"as_int": 10**9})),
     "shift": node("_operator.lshift", ("", {"as_int": 9}), ("1", {"as_int": 10**9})),
